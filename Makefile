@@ -1,0 +1,35 @@
+# `make` builds the release. The rest is CMake's: see CMakePresets.json.
+
+build:
+	tools/setup build
+	cmake --preset release
+	cmake --build --preset release --target perigee
+
+# make run ARGS="--port 8080"
+run: build
+	build/release/perigee serve scripts $(ARGS)
+
+# Always with the sanitizers, and with no warning left.
+test:
+	tools/setup test
+	tests/run
+
+# What an issue claims, shown by the release build.
+acceptance: build
+	tools/setup test
+	tests/run acceptance
+
+lint:
+	tools/setup test
+	tools/lint
+
+format:
+	tools/setup test
+	find core tests -name '*.[ch]' | xargs build/venv/bin/clang-format -i
+	build/venv/bin/ruff format -q tests tests/run
+
+# Keeps what tools/setup fetched.
+clean:
+	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results
+
+.PHONY: build run test acceptance lint format clean
