@@ -1,0 +1,325 @@
+// Bytes to events. A frame is read in two stages, header and payload; either may be cut anywhere
+// by the end of the input. Everything is checked in the order of the bytes, as soon as they are
+// there, so that the events do not depend on how the input was cut.
+#include "proto/connection.h"
+
+#include "base/alloc.h"
+#include "base/buffer.h"
+
+enum stage {
+    STAGE_HEADER,
+    STAGE_PAYLOAD,
+    STAGE_CLOSED, ///< a Close frame was delivered
+    STAGE_BROKEN, ///< by the peer
+    STAGE_NO_MEMORY,
+};
+
+/// What outlives the read it came in. A control frame may come in the midst of a message, so each
+/// has its own place.
+struct peri_partial {
+    struct peri_buffer message;
+    bool delivered; ///< what it holds was given out by the last call
+    uint8_t control_bytes;
+    uint8_t control[PERI_CONTROL_MAX];
+};
+
+static bool is_control(uint8_t opcode) {
+    return opcode & 0x8;
+}
+
+static void free_partial(struct peri_connection *c) {
+    if (c->partial_) {
+        peri_buffer_deinit(&c->partial_->message);
+        peri_free(c->partial_);
+        c->partial_ = NULL;
+    }
+}
+
+static int fail(struct peri_connection *c, uint16_t code, const char *text) {
+    free_partial(c);
+    c->stage_ = STAGE_BROKEN;
+    c->error_code = code;
+    c->error_text = text;
+    return PERI_E_PROTOCOL;
+}
+
+static int fail_memory(struct peri_connection *c) {
+    free_partial(c);
+    c->stage_ = STAGE_NO_MEMORY;
+    c->error_code = 1011;
+    c->error_text = "out of memory";
+    return PERI_E_MEMORY;
+}
+
+/// The last event was used: nothing of it stays.
+static void drop_delivered(struct peri_connection *c) {
+    if (!c->partial_ || !c->partial_->delivered) {
+        return;
+    }
+    if (c->message_opcode_) {
+        c->partial_->control_bytes = 0; // it was a control frame inside the message
+        c->partial_->delivered = false;
+    } else {
+        free_partial(c);
+    }
+}
+
+/// Makes place for what must be kept until the next read.
+static bool has_partial(struct peri_connection *c) {
+    if (!c->partial_) {
+        c->partial_ = peri_calloc(1, sizeof *c->partial_);
+    }
+    return c->partial_ != NULL;
+}
+
+/// Checks what the first byte of a header says. RFC 6455 sections 5.2, 5.4, 5.5
+static int check_first(struct peri_connection *c, uint8_t first) {
+    bool fin = first & 0x80;
+    if (first & 0x70) {
+        return fail(c, 1002, "reserved bit set");
+    }
+    switch (first & 0xf) {
+    case PERI_OP_CONTINUATION:
+        return c->message_opcode_ ? PERI_OK : fail(c, 1002, "continuation of no message");
+    case PERI_OP_TEXT:
+    case PERI_OP_BINARY:
+        return c->message_opcode_ ? fail(c, 1002, "message inside a message") : PERI_OK;
+    case PERI_OP_CLOSE:
+    case PERI_OP_PING:
+    case PERI_OP_PONG: return fin ? PERI_OK : fail(c, 1002, "fragmented control frame");
+    default: return fail(c, 1002, "reserved opcode");
+    }
+}
+
+/// Checks what the second byte adds. RFC 6455 sections 5.1, 5.5
+static int check_second(struct peri_connection *c, uint8_t first, uint8_t second) {
+    bool masked = second & 0x80;
+    if (masked != (c->role == PERI_SERVER)) {
+        return fail(c, 1002, masked ? "masked frame from a server" : "unmasked frame");
+    }
+    uint8_t length = second & 0x7f;
+    if (is_control(first) && length > PERI_CONTROL_MAX) {
+        return fail(c, 1002, "control frame too long");
+    }
+    if ((first & 0xf) == PERI_OP_CLOSE && length == 1) {
+        return fail(c, 1002, "close code cut short");
+    }
+    return PERI_OK;
+}
+
+/// Reads a header from bytes; what comes of it is as of peri_frame_decode.
+static int check_header(struct peri_connection *c, struct peri_frame *frame, const uint8_t *bytes,
+                        size_t n) {
+    int rc = n > 0 ? check_first(c, bytes[0]) : PERI_OK;
+    if (rc == PERI_OK && n > 1) {
+        rc = check_second(c, bytes[0], bytes[1]);
+    }
+    if (rc != PERI_OK) {
+        return rc;
+    }
+    rc = peri_frame_decode(frame, bytes, n);
+    return rc == PERI_E_PROTOCOL ? fail(c, 1002, "bad frame length") : rc;
+}
+
+/// Takes a whole header from the input, or what there is of it.
+static int take_header(struct peri_connection *c, struct peri_span *in, struct peri_frame *frame) {
+    size_t held = c->header_bytes_;
+    if (held == 0) {
+        int rc = check_header(c, frame, in->ptr, in->len);
+        if (rc == PERI_OK) {
+            in->ptr += frame->header_bytes;
+            in->len -= frame->header_bytes;
+        }
+        if (rc != PERI_AGAIN) {
+            return rc;
+        }
+    }
+    // What is incomplete fits; if it is complete now, it is so before the array is full.
+    while (in->len > 0) {
+        c->in_.header[c->header_bytes_++] = *in->ptr++;
+        in->len--;
+        int rc = check_header(c, frame, c->in_.header, c->header_bytes_);
+        if (rc != PERI_AGAIN) {
+            c->header_bytes_ = 0;
+            return rc;
+        }
+    }
+    return PERI_AGAIN;
+}
+
+/// Starts a message or continues one. RFC 6455 section 5.4
+static int begin_data(struct peri_connection *c, const struct peri_frame *frame) {
+    size_t held = c->partial_ ? c->partial_->message.len : 0;
+    if (held > c->max_message_bytes || frame->length > c->max_message_bytes - held) {
+        return fail(c, 1009, "message too big (message_bytes)");
+    }
+    if (frame->opcode != PERI_OP_CONTINUATION) {
+        c->message_opcode_ = frame->opcode;
+        c->fragments_ = 0;
+    }
+    if (c->fragments_ >= c->max_fragments) {
+        return fail(c, 1008, "too many fragments (fragments)");
+    }
+    c->fragments_++;
+    return PERI_OK;
+}
+
+static int begin_frame(struct peri_connection *c, const struct peri_frame *frame) {
+    if (!is_control(frame->opcode)) {
+        int rc = begin_data(c, frame);
+        if (rc != PERI_OK) {
+            return rc;
+        }
+    }
+    c->in_.frame.left = frame->length;
+    memcpy(c->in_.frame.key, frame->key, sizeof c->in_.frame.key);
+    c->in_.frame.key_at = 0;
+    c->in_.frame.opcode = frame->opcode;
+    c->in_.frame.fin = frame->fin;
+    c->in_.frame.masked = frame->masked;
+    c->stage_ = STAGE_PAYLOAD;
+    return PERI_OK;
+}
+
+/// Takes what the input has of the frame's payload, unmasked.
+static struct peri_str take_payload(struct peri_connection *c, struct peri_span *in) {
+    size_t n = c->in_.frame.left < in->len ? (size_t)c->in_.frame.left : in->len; // the smaller
+    if (c->in_.frame.masked) {
+        peri_mask(in->ptr, n, c->in_.frame.key, c->in_.frame.key_at);
+        c->in_.frame.key_at = (uint8_t)((c->in_.frame.key_at + n) & 3);
+    }
+    struct peri_str taken = {(const char *)in->ptr, n};
+    in->ptr += n;
+    in->len -= n;
+    c->in_.frame.left -= n;
+    return taken;
+}
+
+/// RFC 6455 sections 5.5.1, 7.4
+static int deliver_close(struct peri_connection *c, struct peri_event *ev) {
+    ev->close_code = 1005;
+    if (ev->payload.len > 0) {
+        const uint8_t *bytes = (const uint8_t *)ev->payload.ptr; // not 1 byte: check_second
+        int code = bytes[0] << 8 | bytes[1];
+        if (!peri_close_code_is_valid(code)) {
+            return fail(c, 1002, "invalid close code");
+        }
+        if (!peri_utf8_is_valid(bytes + 2, ev->payload.len - 2)) {
+            return fail(c, 1007, "close reason is not UTF-8");
+        }
+        ev->close_code = (uint16_t)code; // two bytes
+        ev->payload = peri_str(ev->payload.ptr + 2, ev->payload.len - 2);
+    }
+    c->message_opcode_ = 0; // a message it cut off will never end
+    c->stage_ = STAGE_CLOSED;
+    return PERI_OK;
+}
+
+/// Gives out the payload: where it is in the input, if all of it is.
+static int deliver(struct peri_connection *c, enum peri_event_kind kind, struct peri_str in_input,
+                   struct peri_str in_partial, struct peri_event *ev) {
+    struct peri_event event = {
+        .kind = kind,
+        .in_input = in_partial.len == 0,
+        .payload = in_partial.len == 0 ? in_input : in_partial,
+    };
+    c->stage_ = STAGE_HEADER;
+    if (kind == PERI_EV_CLOSE) {
+        int rc = deliver_close(c, &event);
+        if (rc != PERI_OK) {
+            return rc;
+        }
+    }
+    if (c->partial_) {
+        c->partial_->delivered = true;
+    }
+    *ev = event;
+    return PERI_OK;
+}
+
+static int read_control(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
+    bool whole = c->in_.frame.left == 0;
+    size_t held = c->partial_ ? c->partial_->control_bytes : 0;
+    if (taken.len > 0 && (held > 0 || !whole)) {
+        if (!has_partial(c)) {
+            return fail_memory(c);
+        }
+        memcpy(c->partial_->control + held, taken.ptr, taken.len);
+        held += taken.len;
+        c->partial_->control_bytes = (uint8_t)held; // the frame is at most PERI_CONTROL_MAX
+    }
+    if (!whole) {
+        return PERI_AGAIN;
+    }
+    enum peri_event_kind kind = c->in_.frame.opcode == PERI_OP_CLOSE  ? PERI_EV_CLOSE
+                                : c->in_.frame.opcode == PERI_OP_PING ? PERI_EV_PING
+                                                                      : PERI_EV_PONG;
+    struct peri_str kept = {held ? (const char *)c->partial_->control : NULL, held};
+    return deliver(c, kind, taken, kept, ev);
+}
+
+static int read_data(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
+    bool text = c->message_opcode_ == PERI_OP_TEXT;
+    if (text && !peri_utf8_feed(&c->utf8_, taken.ptr, taken.len)) {
+        return fail(c, 1007, "text is not UTF-8");
+    }
+    bool frame_ends = c->in_.frame.left == 0;
+    bool message_ends = frame_ends && c->in_.frame.fin;
+    size_t held = c->partial_ ? c->partial_->message.len : 0;
+    if (taken.len > 0 && (held > 0 || !message_ends)) {
+        if (!has_partial(c) ||
+            peri_buffer_append(&c->partial_->message, taken.ptr, taken.len) != PERI_OK) {
+            return fail_memory(c);
+        }
+        held += taken.len;
+    }
+    if (!message_ends) {
+        c->stage_ = frame_ends ? STAGE_HEADER : STAGE_PAYLOAD;
+        return PERI_AGAIN;
+    }
+    if (text && !peri_utf8_is_complete(&c->utf8_)) {
+        return fail(c, 1007, "text ends inside a character");
+    }
+    c->message_opcode_ = 0;
+    struct peri_str kept = {held ? (const char *)c->partial_->message.ptr : NULL, held};
+    return deliver(c, text ? PERI_EV_TEXT : PERI_EV_BINARY, taken, kept, ev);
+}
+
+/// Takes one step: a header, or what there is of a payload.
+/// @return PERI_OK with *ev set; PERI_AGAIN: no event yet; or an error
+static int step(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+    if (c->stage_ == STAGE_HEADER) {
+        struct peri_frame frame;
+        int rc = take_header(c, in, &frame);
+        if (rc == PERI_OK) {
+            rc = begin_frame(c, &frame);
+        }
+        if (rc != PERI_OK) {
+            return rc;
+        }
+    }
+    struct peri_str taken = take_payload(c, in);
+    return is_control(c->in_.frame.opcode) ? read_control(c, taken, ev) : read_data(c, taken, ev);
+}
+
+int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+    drop_delivered(c);
+    switch ((enum stage)c->stage_) {
+    case STAGE_HEADER:
+    case STAGE_PAYLOAD: break;
+    case STAGE_CLOSED: return PERI_E_CLOSED;
+    case STAGE_BROKEN: return PERI_E_PROTOCOL;
+    case STAGE_NO_MEMORY: return PERI_E_MEMORY;
+    }
+    while (in->len > 0) {
+        int rc = step(c, in, ev);
+        if (rc != PERI_AGAIN) {
+            return rc;
+        }
+    }
+    return PERI_AGAIN;
+}
+
+void peri_connection_deinit(struct peri_connection *c) {
+    free_partial(c);
+}
