@@ -1,0 +1,339 @@
+// The registry of connections, and how they end.
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "hub/internal.h"
+
+enum { FIRST_SLOTS = 64, MOST_SLOTS = 1 << 24 };
+
+#define NO_SLOT UINT32_MAX
+
+static peri_key key_of(const struct peri_hub *hub, uint32_t slot) {
+    return (uint64_t)hub->worker << 56 | (uint64_t)slot << 32 | hub->slots[slot].serial;
+}
+
+static uint32_t slot_of(peri_key key) {
+    return (uint32_t)(key >> 32) & (MOST_SLOTS - 1);
+}
+
+struct peri_conn *peri_hub_find(const struct peri_hub *hub, peri_key key) {
+    uint32_t slot = slot_of(key);
+    if (slot >= hub->slot_count || !hub->slots[slot].conn || key_of(hub, slot) != key) {
+        return NULL;
+    }
+    return hub->slots[slot].conn;
+}
+
+struct peri_conn *peri_hub_conn(const struct peri_hub *hub, peri_key key) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    return conn && conn->stage < STAGE_GONE ? conn : NULL;
+}
+
+struct peri_conn *peri_hub_attached(const struct peri_hub *hub, peri_key key) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    return conn && conn->transport ? conn : NULL;
+}
+
+size_t peri_hub_count(const struct peri_hub *hub) {
+    return hub->conn_count;
+}
+
+// Free slots are used in turn, oldest first, so that a serial comes around as late as can be.
+
+static void put_free(struct peri_hub *hub, uint32_t slot) {
+    hub->slots[slot].conn = NULL;
+    hub->slots[slot].next_free = NO_SLOT;
+    if (hub->free_first == NO_SLOT) {
+        hub->free_first = slot;
+    } else {
+        hub->slots[hub->free_last].next_free = slot;
+    }
+    hub->free_last = slot;
+}
+
+static void take_free(struct peri_hub *hub) {
+    hub->free_first = hub->slots[hub->free_first].next_free;
+}
+
+static int reserve_slot(struct peri_hub *hub) {
+    if (hub->slot_count > 0 && hub->free_first != NO_SLOT) {
+        return PERI_OK;
+    }
+    uint32_t count = hub->slot_count ? 2 * hub->slot_count : FIRST_SLOTS;
+    if (count > MOST_SLOTS) {
+        return PERI_E_MEMORY;
+    }
+    struct peri_slot *slots = peri_realloc(hub->slots, count * sizeof *slots);
+    if (!slots) {
+        return PERI_E_MEMORY;
+    }
+    hub->slots = slots;
+    hub->free_first = NO_SLOT;
+    for (uint32_t i = hub->slot_count; i < count; i++) {
+        slots[i].serial = 0;
+        put_free(hub, i);
+    }
+    hub->slot_count = count;
+    return PERI_OK;
+}
+
+/// Room in the dirty list for one more connection.
+static int reserve_dirty(struct peri_hub *hub) {
+    if (hub->conn_count < hub->dirty_cap) {
+        return PERI_OK;
+    }
+    uint32_t cap = hub->dirty_cap ? 2 * hub->dirty_cap : FIRST_SLOTS;
+    struct peri_conn **dirty = peri_realloc(hub->dirty, cap * sizeof(struct peri_conn *));
+    if (!dirty) {
+        return PERI_E_MEMORY;
+    }
+    hub->dirty = dirty;
+    hub->dirty_cap = cap;
+    return PERI_OK;
+}
+
+static struct peri_conn *make(const struct peri_opening *opening) {
+    struct peri_str protocol = opening->protocol, remote = opening->remote;
+    if (remote.len > UINT16_MAX || protocol.len > UINT32_MAX) {
+        return NULL; // never: an address, and a token of a bounded head
+    }
+    struct peri_conn *conn = peri_alloc(sizeof *conn + protocol.len + remote.len);
+    if (!conn) {
+        return NULL;
+    }
+    *conn = (struct peri_conn){
+        .transport = opening->transport,
+        .script = opening->script,
+        .protocol_len = (uint32_t)protocol.len, // checked above
+        .remote_len = (uint16_t)remote.len,
+    };
+    if (protocol.len > 0) {
+        memcpy(conn->text, protocol.ptr, protocol.len);
+    }
+    if (remote.len > 0) {
+        memcpy(conn->text + protocol.len, remote.ptr, remote.len);
+    }
+    return conn;
+}
+
+int peri_hub_open(struct peri_hub *hub, const struct peri_opening *opening, peri_key *key) {
+    assert(!hub->calling);
+    if (reserve_slot(hub) != PERI_OK || reserve_dirty(hub) != PERI_OK) {
+        return PERI_E_MEMORY;
+    }
+    struct peri_conn *conn = make(opening);
+    if (!conn || peri_room_enter_all(hub, conn) != PERI_OK) {
+        peri_free(conn);
+        return PERI_E_MEMORY;
+    }
+    struct peri_slot *slot = &hub->slots[hub->free_first];
+    if (++slot->serial == 0) {
+        slot->serial = 1;
+    }
+    conn->key = key_of(hub, hub->free_first);
+    conn->params = opening->params;
+    take_free(hub);
+    slot->conn = conn;
+    hub->conn_count++;
+    *key = conn->key;
+    hub->calling = true;
+    conn->busy = hub->policy.open(hub->policy.self, conn->key, opening->exchange,
+                                  opening->request) == PERI_BUSY;
+    hub->calling = false;
+    return PERI_OK;
+}
+
+bool peri_conn_say_close(struct peri_hub *hub, struct peri_conn *conn, struct peri_str reason) {
+    uint8_t payload[PERI_CONTROL_MAX];
+    size_t n = peri_close_payload(payload, conn->code == 1005 ? 0 : conn->code, reason);
+    conn->said_close =
+        peri_conn_queue_control(hub, conn, PERI_OP_CLOSE, peri_str((const char *)payload, n));
+    return conn->said_close;
+}
+
+/// From here on it is not connected: it has left its rooms, and nothing more is sent to it.
+static void disconnect(struct peri_hub *hub, struct peri_conn *conn) {
+    conn->stage = STAGE_QUIET;
+    conn->paused = false;
+    peri_room_leave_all(hub, conn);
+}
+
+/// The rest of an end: what is said to the peer, to net, and to `close`.
+static void finish(struct peri_hub *hub, struct peri_conn *conn, enum peri_end how, int code,
+                   struct peri_str reason) {
+    bool said = false;
+    conn->stage = STAGE_ENDED;
+    conn->code = (uint16_t)code; // a close code
+    peri_inbox_keep_reason(conn, reason);
+    if (how != PERI_END_LOST && conn->transport) {
+        struct peri_str none = {0};
+        said = peri_conn_say_close(hub, conn, how == PERI_END_PEER ? none : reason);
+    }
+    peri_hub_mark_ready(hub, conn);
+    if (conn->transport) {
+        hub->ports.ended(hub->ports.self, conn->transport, said && how == PERI_END_HOST);
+        peri_inbox_reopen(hub, conn);
+    }
+}
+
+/// @return false when settling found the connection over a limit: it ended with 1013 instead
+static bool end(struct peri_hub *hub, struct peri_conn *conn, enum peri_end how, int code,
+                struct peri_str reason) {
+    if (conn->stage == STAGE_OPEN) {
+        peri_settle(hub, conn);
+        if (conn->stage != STAGE_OPEN) {
+            return false;
+        }
+        disconnect(hub, conn);
+    }
+    finish(hub, conn, how, code, reason);
+    return true;
+}
+
+void peri_conn_overrun(struct peri_hub *hub, struct peri_conn *conn, const char *limit) {
+    const struct peri_log_field fields[] = {
+        {"limit", peri_str_of(limit)}, {"remote", peri_conn_remote(conn)}, {NULL, {0}}};
+    peri_log_fields(PERI_LOG_INFO, PERI_STR("connection ended with 1013: too slow"), fields);
+    peri_settle_skip(conn);
+    disconnect(hub, conn);
+    finish(hub, conn, PERI_END_HOST, 1013, PERI_STR("too slow"));
+}
+
+int peri_conn_close(struct peri_hub *hub, struct peri_conn *conn, int code,
+                    struct peri_str reason) {
+    if (conn->stage != STAGE_OPEN || !end(hub, conn, PERI_END_HOST, code, reason)) {
+        return PERI_E_CLOSED;
+    }
+    conn->dropping = true;
+    if (!conn->delivering) {
+        peri_inbox_drop(conn);
+    }
+    return PERI_OK;
+}
+
+void peri_hub_end(struct peri_hub *hub, peri_key key, enum peri_end how, int code,
+                  struct peri_str reason) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    if (conn && conn->stage <= STAGE_QUIET) {
+        (void)end(hub, conn, how, how == PERI_END_LOST ? 1006 : code, reason);
+    }
+}
+
+void peri_hub_gone_quiet(struct peri_hub *hub, peri_key key) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    if (!conn || conn->stage != STAGE_OPEN) {
+        return;
+    }
+    peri_settle(hub, conn);
+    if (conn->stage != STAGE_OPEN) {
+        return;
+    }
+    disconnect(hub, conn);
+    peri_inbox_reopen(hub, conn);
+}
+
+void peri_hub_detach(struct peri_hub *hub, peri_key key) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    if (!conn || !conn->transport) {
+        return;
+    }
+    conn->transport = NULL;
+    peri_outbox_deinit(&conn->outbox);
+    if (conn->stage == STAGE_OPEN) {
+        peri_settle_skip(conn);
+        disconnect(hub, conn);
+    }
+    if (conn->stage == STAGE_QUIET) {
+        finish(hub, conn, PERI_END_LOST, 1006, (struct peri_str){0});
+    }
+    if (peri_inbox_is_due(conn)) {
+        peri_hub_mark_ready(hub, conn);
+    }
+}
+
+/// Policy has forgotten it, or never will be asked again.
+static void let_go(struct peri_hub *hub, struct peri_conn *conn) {
+    peri_room_unlist(hub, conn);
+    peri_inbox_drop(conn);
+    peri_params_free(conn->params);
+    conn->params = NULL;
+}
+
+void peri_conn_run_close(struct peri_hub *hub, struct peri_conn *conn) {
+    const struct peri_policy *policy = &hub->policy;
+    hub->calling = true;
+    if (conn->stage == STAGE_ENDED) {
+        conn->stage = STAGE_CLOSING;
+        conn->busy = policy->traits(policy->self, conn->script)->has_close &&
+                     policy->close(policy->self, conn->key, conn->code, peri_inbox_reason(conn)) ==
+                         PERI_BUSY;
+    }
+    if (!conn->busy) {
+        policy->forget(policy->self, conn->key);
+        conn->stage = STAGE_GONE;
+    }
+    hub->calling = false;
+    if (conn->stage == STAGE_GONE) {
+        let_go(hub, conn);
+    }
+}
+
+void peri_conn_free(struct peri_hub *hub, struct peri_conn *conn) {
+    if (conn->stage < STAGE_QUIET) {
+        disconnect(hub, conn);
+    }
+    conn->stage = STAGE_DEAD;
+    let_go(hub, conn);
+    peri_outbox_deinit(&conn->outbox);
+    put_free(hub, slot_of(conn->key));
+    hub->conn_count--;
+    peri_free(conn);
+}
+
+struct peri_outbox *peri_conn_outbox(struct peri_conn *conn) {
+    return &conn->outbox;
+}
+
+void *peri_conn_transport(const struct peri_conn *conn) {
+    return conn->transport;
+}
+
+peri_key peri_conn_key(const struct peri_conn *conn) {
+    return conn->key;
+}
+
+bool peri_conn_is_connected(const struct peri_conn *conn) {
+    return conn->stage == STAGE_OPEN;
+}
+
+uint32_t peri_conn_script(const struct peri_conn *conn) {
+    return conn->script;
+}
+
+const struct peri_params *peri_conn_params(const struct peri_conn *conn) {
+    return conn->params;
+}
+
+struct peri_str peri_conn_protocol(const struct peri_conn *conn) {
+    return peri_str(conn->text, conn->protocol_len);
+}
+
+struct peri_str peri_conn_remote(const struct peri_conn *conn) {
+    return peri_str(conn->text + conn->protocol_len, conn->remote_len);
+}
+
+uint64_t peri_conn_buffered(const struct peri_conn *conn) {
+    return conn->outbox.bytes;
+}
+
+uint32_t peri_conn_rtt_us(const struct peri_conn *conn) {
+    return conn->rtt_us;
+}
+
+void peri_hub_set_rtt(struct peri_hub *hub, peri_key key, uint32_t microseconds) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    if (conn) {
+        conn->rtt_us = microseconds;
+    }
+}

@@ -1,0 +1,66 @@
+// What the hub and policy need from the outside. net/ implements them; tests may too.
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "proto/request.h"
+
+struct peri_conn;
+
+/// An answer to an HTTP request. All borrowed for the call.
+struct peri_reply {
+    int status;
+    struct peri_str body;
+    struct peri_str content_type;    ///< used unless `fields` has one; len 0 for none
+    const struct peri_field *fields; ///< checked by policy, with peri_field_is_valid
+    size_t field_count;
+};
+
+/// An upgrade accepted by policy. All borrowed for the call.
+struct peri_acceptance {
+    struct peri_str protocol; ///< one the client offered; len 0: net picks by the script's list
+    const struct peri_field *fields;
+    size_t field_count;
+};
+
+/// Every call may come in the midst of a handler: none of them enters policy.
+struct peri_ports {
+    void *self;
+
+    /// Monotonic nanoseconds.
+    uint64_t (*now_ns)(void *self);
+
+    /// Calls policy.wake at this monotonic time, once; a later call replaces it; UINT64_MAX: never.
+    void (*wake_at)(void *self, uint64_t at_ns);
+
+    /// Answers an upgrade with 101; the connection opens later in this turn.
+    /// @return PERI_OK; PERI_E_CLOSED when the client has left or was answered already
+    int (*accept)(void *self, uint64_t exchange, const struct peri_acceptance *acceptance);
+
+    /// Answers an upgrade or a request. @return as accept
+    int (*respond)(void *self, uint64_t exchange, const struct peri_reply *reply);
+
+    /// The `request` handler gave no value: go on as if the script had none. @return as accept
+    int (*decline)(void *self, uint64_t exchange);
+
+    /// Writes each connection's outbox, by peri_outbox_peek, and reports by peri_hub_written. Only
+    /// marks a connection whose socket failed.
+    void (*flush)(void *self, struct peri_conn *const *conns, size_t n);
+
+    /// Writes straight to a connection's socket, whose outbox is empty and not blocked.
+    /// @return bytes taken, 0 when it would block or failed (then marked, and found by net itself)
+    size_t (*write)(void *self, void *transport, const struct iovec *iov, int n);
+
+    /// The hub takes input of this connection again (peri_hub_input_room is not 0).
+    void (*input_wanted)(void *self, void *transport);
+
+    /// The connection has ended (docs/scripting.md: order and ends). What its outbox holds is still to be
+    /// written. `handshake`: a Close frame is last in it, so await the peer's for close_s;
+    /// else close the socket once it is written.
+    void (*ended)(void *self, void *transport, bool handshake);
+
+    /// The hub has work: peri_hub_turn must be called before the loop waits.
+    void (*turn_soon)(void *self);
+};
