@@ -1,0 +1,102 @@
+// The script API: what a script's `ws`, conns, rooms and reqs are made of. One file a Lua type;
+// this is what they share.
+#pragma once
+
+#include <lua.h>
+
+#include "script/door.h"
+
+/// Makes all types and the `ws` module. May raise; for peri_vm_protected.
+void peri_api_open(lua_State *L, struct peri_vm *vm);
+
+// Each makes its type, or adds its functions to the `ws` table on top. [-0, +0]; may raise.
+void peri_conn_open(lua_State *L, struct peri_vm *vm);
+void peri_room_open(lua_State *L, struct peri_vm *vm);
+void peri_req_open(lua_State *L, struct peri_vm *vm);
+void peri_json_open(lua_State *L, struct peri_vm *vm);
+void peri_log_open(lua_State *L, struct peri_vm *vm);
+void peri_timer_open(lua_State *L, struct peri_vm *vm);
+void peri_limiter_open(lua_State *L, struct peri_vm *vm);
+void peri_state_open(lua_State *L, struct peri_vm *vm);
+
+// Connections: light userdata that carry the key. 0 is json.null.
+
+_Static_assert(sizeof(void *) >= sizeof(peri_key), "a key must fit into a light userdata");
+
+static inline void peri_conn_push(lua_State *L, peri_key key) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)key); // NOLINT(performance-no-int-to-ptr)
+}
+
+/// @return the key; 0 when the value is no conn
+static inline peri_key peri_conn_at(lua_State *L, int index) {
+    return lua_islightuserdata(L, index) ? (peri_key)(uintptr_t)lua_touserdata(L, index) : 0;
+}
+
+/// Pushes the params of a route as a table, empty for NULL. [-0, +1]; may raise
+void peri_params_push(lua_State *L, const struct peri_params *params);
+
+/// A message as a script gives it: the string or table at `index`, the kind (or nothing) at
+/// kind_index. A table becomes JSON in the host's scratch buffer. Raises on anything else, on text
+/// that is not UTF-8 and on another kind.
+/// @param out payload: borrowed from the string or the scratch buffer
+/// @return PERI_OK; PERI_E_LIMIT: as JSON it would be larger than any outbox
+PERI_MUST_CHECK int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_index,
+                                        struct peri_outgoing *out);
+
+/// Reads an optional close code at `index` (default 1000) and reason at index + 1. Raises on codes
+/// that may not be sent, and on a reason over 123 bytes or not UTF-8.
+int peri_close_check(lua_State *L, int index, struct peri_str *reason);
+
+/// Pushes the value for a room. [-0, +1]; may raise
+void peri_room_push(lua_State *L, struct peri_vm *vm, const struct peri_room *room);
+
+/// True when the value is a room.
+bool peri_room_is(lua_State *L, int index);
+
+/// Joins the connection to the room value or name at `index`: conn:join. Leaves the result.
+int peri_room_do_join(lua_State *L, struct peri_vm *vm, peri_key key, int index, int options);
+int peri_room_do_leave(lua_State *L, struct peri_vm *vm, peri_key key, int index);
+
+/// Pushes a new req for the task and remembers it in task->req. [-0, +1]; may raise
+void peri_req_push(lua_State *L, struct peri_task *task);
+
+/// The handler has ended: reading it raises from now on. Never raises.
+void peri_req_end(struct peri_req *req); ///< NULL does nothing
+
+// JSON.
+
+/// Encodes the value at `index` into *out (emptied before). Raises on what JSON can't hold, naming
+/// its path.
+/// @return PERI_OK; PERI_E_LIMIT: the text would be over max_bytes
+PERI_MUST_CHECK int peri_json_encode(lua_State *L, struct peri_vm *vm, int index, size_t max_bytes,
+                                     struct peri_buffer *out);
+
+/// As peri_json_encode; raises on text over max_bytes too.
+void peri_json_check(lua_State *L, struct peri_vm *vm, int index, size_t max_bytes,
+                     struct peri_buffer *out);
+
+/// Decodes text. [-0, +1 or +2: nil, message]; may raise for want of memory
+/// @return values pushed
+int peri_json_decode(lua_State *L, struct peri_str text);
+
+// Plain data.
+
+/// Pushes a deep copy of the value at `index`: cycles and shared references kept.
+/// [-0, +1]; raises on what is not plain data, naming its path after `what`
+/// @param as the table at this index stands for the root where the root refers to itself; 0: the
+///           copy does
+void peri_plain_copy(lua_State *L, int index, int as, const char *what);
+
+// Timers and state at the turns of a VM's life.
+
+/// Raises when a timer recorded while loading names none of the script's `timers`.
+void peri_timers_check(lua_State *L, struct peri_vm *vm);
+
+/// Arms the timers that were recorded while loading: their time counts from now.
+void peri_timers_begin(struct peri_vm *vm);
+
+/// Forgets all timers of a VM.
+void peri_timers_end(struct peri_vm *vm);
+
+/// Fills the tables that ws.state handed out; on a first load from their defaults. May raise.
+void peri_state_fill(lua_State *L);

@@ -1,0 +1,299 @@
+// The policy: what the hub calls, and the entries by which the handlers of a connection run.
+#include <lauxlib.h>
+
+#include "base/log.h"
+#include "script/api.h"
+#include "script/host_private.h"
+#include "script/reply.h"
+
+static struct peri_script *script_of(const struct peri_host *host, uint32_t number) {
+    return host->scripts[number - 1];
+}
+
+static struct peri_vm *vm_of(const struct peri_host *host, peri_key key) {
+    const struct peri_conn *conn = peri_hub_conn(host->hub, key);
+    return conn ? script_of(host, peri_conn_script(conn))->vm : NULL;
+}
+
+/// Ends a connection whose handler failed it.
+static void close_1011(struct peri_task *task) {
+    struct peri_conn *conn = peri_hub_conn(task->vm->hub, task->key);
+    if (conn) {
+        PERI_IGNORE(peri_conn_close(task->vm->hub, conn, 1011, PERI_STR("")));
+    }
+}
+
+// Exchanges -----------------------------------------------------------------------------------
+
+static const struct peri_traits *host_traits(void *self, uint32_t number) {
+    return &script_of(self, number)->traits;
+}
+
+/// How long a script that was over its cap is taken to be so still: a collection is dear.
+static const uint64_t OVER_NS = 1000000000;
+
+/// A script over its memory cap after a full collection takes nothing new until it is under.
+static bool host_admits(void *self, uint32_t number) {
+    struct peri_host *host = self;
+    const struct peri_script *script = script_of(host, number);
+    struct peri_vm *vm = script->vm;
+    if (!vm || !peri_vm_is_over(vm)) {
+        return vm != NULL;
+    }
+    uint64_t now_ns = peri_alarms_now(host->alarms);
+    if (vm->over_since_ns != 0 && now_ns - vm->over_since_ns < OVER_NS) {
+        return false;
+    }
+    lua_gc(vm->L, LUA_GCCOLLECT);
+    vm->over_since_ns = peri_vm_is_over(vm) ? now_ns : 0;
+    if (vm->over_since_ns != 0) {
+        peri_log(PERI_LOG_WARN, "%s: over script_memory: new connections and requests get 503",
+                 script->path);
+    }
+    return vm->over_since_ns == 0;
+}
+
+static void run_exchange(struct peri_host *host, const struct peri_entry *entry, uint32_t script,
+                         uint64_t exchange, struct peri_request *request,
+                         const struct peri_params *params, struct peri_str remote) {
+    struct peri_vm *vm = script_of(host, script)->vm;
+    struct peri_task *task = peri_door_task(vm, entry);
+    if (!task) {
+        peri_reply_status(vm, exchange, 503);
+        return;
+    }
+    task->exchange = exchange;
+    task->request = request;
+    task->params = params;
+    task->text = remote;
+    (void)peri_door_enter(task);
+}
+
+static void host_upgrade(void *self, uint32_t script, uint64_t exchange,
+                         struct peri_request *request, const struct peri_params *params,
+                         struct peri_str remote) {
+    run_exchange(self, &peri_upgrade_entry, script, exchange, request, params, remote);
+}
+
+static void host_request(void *self, uint32_t script, uint64_t exchange,
+                         struct peri_request *request, const struct peri_params *params,
+                         struct peri_str remote) {
+    run_exchange(self, &peri_request_entry, script, exchange, request, params, remote);
+}
+
+// open ----------------------------------------------------------------------------------------
+
+/// What `upgrade` gave becomes conn.data.
+static void take_data(lua_State *L, const struct peri_task *task) {
+    peri_vm_push(L, PERI_SLOT_UPGRADES);
+    if (lua_rawgeti(L, -1, (lua_Integer)task->exchange) != LUA_TNIL) {
+        lua_pushnil(L);
+        lua_rawseti(L, -3, (lua_Integer)task->exchange);
+        peri_vm_push(L, PERI_SLOT_DATA);
+        peri_conn_push(L, task->key);
+        lua_pushvalue(L, -3);
+        lua_rawset(L, -3);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 2);
+}
+
+static int open_prepare(lua_State *L, struct peri_task *task) {
+    take_data(L, task);
+    if (task->vm->handler[PERI_ON_OPEN] == LUA_NOREF) {
+        return -1;
+    }
+    peri_vm_push_handler(L, task->vm, PERI_ON_OPEN);
+    peri_conn_push(L, task->key);
+    peri_req_push(L, task);
+    return 2;
+}
+
+static const struct peri_entry open_entry = {
+    .name = "open",
+    .prepare = open_prepare,
+    .raised = close_1011,
+};
+
+/// True when there is data of upgrade's for the exchange. Allocates nothing.
+static bool has_data(const struct peri_vm *vm, uint64_t exchange) {
+    peri_vm_push(vm->L, PERI_SLOT_UPGRADES);
+    bool found = lua_rawgeti(vm->L, -1, (lua_Integer)exchange) != LUA_TNIL;
+    lua_pop(vm->L, 2);
+    return found;
+}
+
+/// Setting to nil what is there, or is not, allocates nothing.
+static void host_abandon(void *self, uint32_t script, uint64_t exchange) {
+    const struct peri_vm *vm = script_of(self, script)->vm;
+    if (vm) {
+        peri_vm_push(vm->L, PERI_SLOT_UPGRADES);
+        lua_pushnil(vm->L);
+        lua_rawseti(vm->L, -2, (lua_Integer)exchange);
+        lua_pop(vm->L, 1);
+    }
+}
+
+static enum peri_answer host_open(void *self, peri_key key, uint64_t exchange,
+                                  struct peri_request *request) {
+    struct peri_host *host = self;
+    struct peri_vm *vm = vm_of(host, key);
+    if (!vm || (vm->handler[PERI_ON_OPEN] == LUA_NOREF && !has_data(vm, exchange))) {
+        return PERI_DONE;
+    }
+    struct peri_task *task = peri_door_task(vm, &open_entry);
+    if (!task) {
+        PERI_IGNORE(peri_conn_close(host->hub, peri_hub_conn(host->hub, key), 1011, PERI_STR("")));
+        return PERI_DONE;
+    }
+    const struct peri_conn *conn = peri_hub_conn(host->hub, key);
+    task->key = key;
+    task->exchange = exchange;
+    task->request = request;
+    task->params = peri_conn_params(conn);
+    task->text = peri_conn_remote(conn);
+    return peri_door_enter(task);
+}
+
+// message -------------------------------------------------------------------------------------
+
+/// One message of the batch. A connection that its script has closed gets no more.
+static int message_prepare(lua_State *L, struct peri_task *task) {
+    const struct peri_event *event = &task->events[task->at - 1];
+    if (task->at > 1) {
+        const struct peri_conn *conn = peri_hub_conn(task->vm->hub, task->key);
+        if (!conn || !peri_conn_is_connected(conn)) {
+            task->at--; // not begun
+            return -1;
+        }
+    }
+    peri_vm_push_handler(L, task->vm, PERI_ON_MESSAGE);
+    peri_conn_push(L, task->key);
+    peri_push_str(L, event->payload);
+    if (event->kind == PERI_EV_TEXT) {
+        lua_pushliteral(L, "text");
+    } else {
+        lua_pushliteral(L, "binary");
+    }
+    return 3;
+}
+
+static void message_raised(struct peri_task *task) {
+    if (task->vm->close_on_error) {
+        close_1011(task);
+    }
+}
+
+static const struct peri_entry message_entry = {
+    .name = "message",
+    .prepare = message_prepare,
+    .raised = message_raised,
+};
+
+static enum peri_answer host_messages(void *self, peri_key key, const struct peri_event *events,
+                                      size_t n, size_t *taken) {
+    struct peri_vm *vm = vm_of(self, key);
+    *taken = n;
+    if (!vm) {
+        return PERI_DONE;
+    }
+    struct peri_task *task = peri_door_task(vm, &message_entry);
+    if (!task) {
+        return PERI_DONE;
+    }
+    task->key = key;
+    task->outlives = !peri_conn_is_connected(peri_hub_conn(vm->hub, key));
+    task->events = events;
+    task->count = n;
+    task->taken = taken;
+    return peri_door_enter(task);
+}
+
+// drain and close -----------------------------------------------------------------------------
+
+static int drain_prepare(lua_State *L, struct peri_task *task) {
+    peri_vm_push_handler(L, task->vm, PERI_ON_DRAIN);
+    peri_conn_push(L, task->key);
+    lua_pushinteger(L, task->number);
+    return 2;
+}
+
+static const struct peri_entry drain_entry = {.name = "drain", .prepare = drain_prepare};
+
+static int close_prepare(lua_State *L, struct peri_task *task) {
+    peri_vm_push_handler(L, task->vm, PERI_ON_CLOSE);
+    peri_conn_push(L, task->key);
+    lua_pushinteger(L, task->number);
+    peri_push_str(L, task->text);
+    return 3;
+}
+
+static const struct peri_entry close_entry = {
+    .name = "close",
+    .is_close = true,
+    .prepare = close_prepare,
+};
+
+static enum peri_answer run_event(struct peri_host *host, peri_key key,
+                                  const struct peri_entry *entry, lua_Integer number,
+                                  struct peri_str text) {
+    struct peri_vm *vm = vm_of(host, key);
+    struct peri_task *task = vm ? peri_door_task(vm, entry) : NULL;
+    if (!task) {
+        return PERI_DONE;
+    }
+    task->key = key;
+    task->number = number;
+    task->text = text;
+    return peri_door_enter(task);
+}
+
+static enum peri_answer host_drain(void *self, peri_key key, uint64_t missed) {
+    return run_event(self, key, &drain_entry, (lua_Integer)missed, (struct peri_str){0});
+}
+
+static enum peri_answer host_close(void *self, peri_key key, int code, struct peri_str reason) {
+    return run_event(self, key, &close_entry, code, reason);
+}
+
+/// Setting a field to nil that is there, or is not, allocates nothing and so can't raise.
+static void host_forget(void *self, peri_key key) {
+    const struct peri_vm *vm = vm_of(self, key);
+    if (vm) {
+        peri_vm_push(vm->L, PERI_SLOT_DATA);
+        peri_conn_push(vm->L, key);
+        lua_pushnil(vm->L);
+        lua_rawset(vm->L, -3);
+        lua_pop(vm->L, 1);
+    }
+}
+
+static int host_charge(void *self, uint32_t script, int64_t bytes) {
+    const struct peri_host *host = self;
+    if (script == PERI_SHARED || script > host->script_count || !script_of(host, script)->vm) {
+        return PERI_OK;
+    }
+    return peri_vm_charge(script_of(host, script)->vm, bytes);
+}
+
+static void host_wake(void *self) {
+    peri_alarms_run(((struct peri_host *)self)->alarms);
+}
+
+void peri_host_set_policy(struct peri_host *host) {
+    host->policy = (struct peri_policy){
+        .self = host,
+        .traits = host_traits,
+        .admits = host_admits,
+        .abandon = host_abandon,
+        .upgrade = host_upgrade,
+        .request = host_request,
+        .open = host_open,
+        .messages = host_messages,
+        .drain = host_drain,
+        .close = host_close,
+        .forget = host_forget,
+        .charge = host_charge,
+        .wake = host_wake,
+    };
+}

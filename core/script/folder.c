@@ -1,0 +1,209 @@
+// Which files of DIR are scripts, and the routes that their paths give.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "script/host_private.h"
+
+enum { DEPTH_MAX = 32, FILE_MAX = 16 << 20 };
+
+char *peri_text_copy(struct peri_str text) {
+    char *copy = peri_alloc(text.len + 1);
+    if (copy) {
+        memcpy(copy, text.ptr, text.len);
+        copy[text.len] = '\0';
+    }
+    return copy;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t len = strlen(text), end_len = strlen(end);
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+static bool is_script_name(const char *name, bool at_top) {
+    return ends_with(name, ".lua") && strlen(name) > 4 && name[0] != '_' && name[0] != '.' &&
+           !ends_with(name, "_test.lua") && !(at_top && strcmp(name, "perigee.lua") == 0);
+}
+
+static bool is_script_folder(const char *name) {
+    static const char *const others[] = {"lib", "meta", "public", NULL};
+    for (int i = 0; others[i]; i++) {
+        if (strcmp(name, others[i]) == 0) {
+            return false;
+        }
+    }
+    return name[0] != '_' && name[0] != '.';
+}
+
+/// "games/quiz" -> "/games/quiz"; "games/index" -> "/games"; "index" -> "/"
+static char *default_route(const char *name) {
+    size_t len = strlen(name);
+    if (strcmp(name, "index") == 0) {
+        len = 0;
+    } else if (ends_with(name, "/index")) {
+        len -= strlen("/index");
+    }
+    struct peri_buffer route = {0};
+    if (peri_buffer_append(&route, "/", 1) != PERI_OK ||
+        peri_buffer_append(&route, name, len) != PERI_OK) {
+        peri_buffer_deinit(&route);
+        return NULL;
+    }
+    char *text = peri_text_copy(peri_buffer_str(&route));
+    peri_buffer_deinit(&route);
+    return text;
+}
+
+void peri_script_free_routes(char **routes, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        peri_free(routes[i]);
+    }
+    peri_free(routes);
+}
+
+void peri_script_free(struct peri_script *script) {
+    if (!script) {
+        return;
+    }
+    peri_vm_free(script->vm);
+    peri_script_free_routes(script->routes, script->route_count);
+    peri_free(script->protocols);
+    peri_free(script->name);
+    peri_free(script->path);
+    peri_free(script);
+}
+
+static int add_script(struct peri_host *host, const char *relative) {
+    struct peri_script **scripts =
+        peri_realloc(host->scripts, (host->script_count + 1) * sizeof(struct peri_script *));
+    if (!scripts) {
+        return PERI_E_MEMORY;
+    }
+    host->scripts = scripts;
+    struct peri_script *script = peri_calloc(1, sizeof *script);
+    struct peri_buffer path = {0};
+    if (!script || peri_buffer_printf(&path, "%s/%s", host->dir, relative) != PERI_OK) {
+        goto fail;
+    }
+    script->path = peri_text_copy(peri_buffer_str(&path));
+    script->name = peri_text_copy(peri_str(relative, strlen(relative) - strlen(".lua")));
+    script->routes = peri_calloc(1, sizeof(char *));
+    if (!script->path || !script->name || !script->routes) {
+        goto fail;
+    }
+    script->routes[0] = default_route(script->name);
+    if (!script->routes[0]) {
+        goto fail;
+    }
+    script->route_count = 1;
+    peri_buffer_deinit(&path);
+    scripts[host->script_count++] = script;
+    return PERI_OK;
+fail:
+    peri_buffer_deinit(&path);
+    peri_script_free(script);
+    return PERI_E_MEMORY;
+}
+
+static int scan(struct peri_host *host, const char *relative, int depth, struct peri_buffer *error);
+
+static int take_entry(struct peri_host *host, const char *relative, const char *name, int depth,
+                      struct peri_buffer *error) {
+    struct peri_buffer path = {0};
+    struct stat info;
+    int status = peri_buffer_printf(&path, "%s/%s%s%s%c", host->dir, relative, *relative ? "/" : "",
+                                    name, 0);
+    if (status == PERI_OK && stat((const char *)path.ptr, &info) == 0) {
+        const char *inner = (const char *)path.ptr + strlen(host->dir) + 1;
+        if (S_ISDIR(info.st_mode) && is_script_folder(name) && depth < DEPTH_MAX) {
+            status = scan(host, inner, depth + 1, error);
+        } else if (S_ISREG(info.st_mode) && is_script_name(name, depth == 0)) {
+            status = add_script(host, inner);
+        }
+    }
+    peri_buffer_deinit(&path);
+    return status;
+}
+
+static int scan(struct peri_host *host, const char *relative, int depth,
+                struct peri_buffer *error) {
+    struct peri_buffer path = {0};
+    if (peri_buffer_printf(&path, "%s/%s%c", host->dir, relative, 0) != PERI_OK) {
+        return PERI_E_MEMORY;
+    }
+    DIR *dir = opendir((const char *)path.ptr);
+    if (!dir) {
+        PERI_IGNORE(peri_buffer_printf(error, "%s: %s", (const char *)path.ptr, strerror(errno)));
+        peri_buffer_deinit(&path);
+        return PERI_E_SYSTEM;
+    }
+    peri_buffer_deinit(&path);
+    int status = PERI_OK;
+    for (struct dirent *entry; status == PERI_OK && (entry = readdir(dir));) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            status = take_entry(host, relative, entry->d_name, depth, error);
+        }
+    }
+    closedir(dir);
+    return status;
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct peri_script *const *one = a, *const *other = b;
+    return strcmp((*one)->name, (*other)->name);
+}
+
+int peri_folder_scan(struct peri_host *host, struct peri_buffer *error) {
+    int status = scan(host, "", 0, error);
+    if (status == PERI_OK && host->script_count > 0) {
+        qsort(host->scripts, host->script_count, sizeof(struct peri_script *), by_name);
+        for (size_t i = 0; i < host->script_count; i++) {
+            host->scripts[i]->number = (uint32_t)i + 1;
+        }
+    }
+    return status;
+}
+
+int peri_folder_read(const char *path, struct peri_buffer *out) {
+    int status = PERI_E_SYSTEM;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return PERI_E_SYSTEM;
+    }
+    for (;;) {
+        if (out->len > FILE_MAX) {
+            status = PERI_E_LIMIT;
+            break;
+        }
+        if (peri_buffer_reserve(out, 1 << 14) != PERI_OK) {
+            status = PERI_E_MEMORY;
+            break;
+        }
+        ssize_t n = read(fd, out->ptr + out->len, out->cap - out->len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            status = n == 0 ? PERI_OK : PERI_E_SYSTEM;
+            break;
+        }
+        out->len += (size_t)n;
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return status;
+}
+
+const char *peri_folder_why(int status) {
+    switch (status) {
+    case PERI_E_SYSTEM: return strerror(errno);
+    case PERI_E_LIMIT: return "over 16 MiB";
+    default: return "out of memory";
+    }
+}

@@ -1,0 +1,154 @@
+// All scripts of a folder, and the policy that they make together.
+#include "script/host.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "script/api.h"
+#include "script/host_private.h"
+
+struct peri_host *peri_host_new(const char *dir, const struct peri_limits *limits,
+                                struct peri_hub *hub) {
+    struct peri_host *host = peri_calloc(1, sizeof *host);
+    if (!host) {
+        return NULL;
+    }
+    size_t len = strlen(dir);
+    while (len > 1 && dir[len - 1] == '/') {
+        len--;
+    }
+    char real[PATH_MAX];
+    const char *resolved = realpath(dir, real) ? real : dir; // a missing DIR is said when read
+    host->limits = limits;
+    host->hub = hub;
+    host->dir = peri_alloc(len + 1);
+    host->real_dir = peri_alloc(strlen(resolved) + 1);
+    host->alarms = peri_alarms_new(hub);
+    if (!host->dir || !host->real_dir || !host->alarms || peri_ids_init(&host->ids) != PERI_OK) {
+        peri_host_free(host);
+        return NULL;
+    }
+    memcpy(host->dir, dir, len);
+    host->dir[len] = '\0';
+    memcpy(host->real_dir, resolved, strlen(resolved) + 1);
+    peri_host_set_policy(host);
+    return host;
+}
+
+void peri_host_free(struct peri_host *host) {
+    if (!host) {
+        return;
+    }
+    // All VMs first: closing one may give back what another script has paid for a shared room.
+    for (size_t i = 0; i < host->script_count; i++) {
+        peri_vm_free(host->scripts[i]->vm);
+        host->scripts[i]->vm = NULL;
+    }
+    for (size_t i = 0; i < host->script_count; i++) {
+        peri_script_free(host->scripts[i]);
+    }
+    peri_free(host->scripts);
+    peri_alarms_free(host->alarms);
+    for (size_t i = 0; i < host->section_count; i++) {
+        peri_buffer_deinit(&host->sections[i].name);
+        peri_buffer_deinit(&host->sections[i].json);
+    }
+    peri_free(host->sections);
+    peri_buffer_deinit(&host->json);
+    peri_free(host->dir);
+    peri_free(host->real_dir);
+    peri_free(host);
+}
+
+/// A section of perigee.lua that no script has is a warning: its name is probably misspelt.
+static void give_sections(struct peri_host *host) {
+    for (size_t i = 0; i < host->section_count; i++) {
+        struct peri_section *section = &host->sections[i];
+        struct peri_str name = peri_buffer_str(&section->name);
+        bool found = false;
+        for (size_t j = 0; j < host->script_count; j++) {
+            if (peri_str_equal(peri_str_of(host->scripts[j]->name), name)) {
+                host->scripts[j]->config = peri_buffer_str(&section->json);
+                found = true;
+            }
+        }
+        if (!found) {
+            peri_log(PERI_LOG_WARN, "%s/perigee.lua: there is no script '%.*s' to configure",
+                     host->dir, (int)name.len, name.ptr);
+        }
+    }
+}
+
+static int add_routes(const struct peri_host *host, const struct peri_script *script,
+                      struct peri_router *router, struct peri_buffer *error) {
+    for (size_t i = 0; i < script->route_count; i++) {
+        uint32_t other = 0;
+        struct peri_str route = peri_str_of(script->routes[i]);
+        int status = peri_router_add(router, route, script->number, &other);
+        if (status == PERI_E_EXISTS) {
+            PERI_IGNORE(peri_buffer_printf(error, "%s and %s both have the route %s: change one",
+                                           host->scripts[other - 1]->path, script->path,
+                                           script->routes[i]));
+            return status;
+        }
+        if (status == PERI_E_INVALID) {
+            PERI_IGNORE(peri_buffer_printf(error, "%s: '%s' is no route: /a, /a/:name or /a/*",
+                                           script->path, script->routes[i]));
+            return status;
+        }
+        if (status != PERI_OK) {
+            return status;
+        }
+    }
+    return PERI_OK;
+}
+
+int peri_host_load(struct peri_host *host, struct peri_router *router, struct peri_buffer *error) {
+    int status = peri_folder_scan(host, error);
+    if (status != PERI_OK) {
+        return status;
+    }
+    give_sections(host);
+    for (size_t i = 0; i < host->script_count && status == PERI_OK; i++) {
+        peri_script_load(host, host->scripts[i]);
+        status = add_routes(host, host->scripts[i], router, error);
+    }
+    return status;
+}
+
+const struct peri_policy *peri_host_policy(struct peri_host *host) {
+    return &host->policy;
+}
+
+static struct peri_route route_at(const struct peri_host *host, size_t n) {
+    for (size_t i = 0; i < host->script_count; i++) {
+        const struct peri_script *script = host->scripts[i];
+        if (n < script->route_count) {
+            return (struct peri_route){
+                .pattern = peri_str_of(script->routes[n]),
+                .file = peri_str_of(script->path + strlen(host->dir) + 1),
+                .loaded = script->vm != NULL,
+            };
+        }
+        n -= script->route_count;
+    }
+    return (struct peri_route){0};
+}
+
+bool peri_host_next_route(const struct peri_host *host, size_t *cursor, struct peri_route *route) {
+    *route = route_at(host, *cursor);
+    (*cursor)++;
+    return route->pattern.ptr != NULL;
+}
+
+void peri_host_cut_waits(struct peri_host *host) {
+    for (size_t i = 0; i < host->script_count; i++) {
+        if (host->scripts[i]->vm) {
+            peri_door_cut_waits(host->scripts[i]->vm);
+        }
+    }
+}

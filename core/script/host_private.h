@@ -1,0 +1,79 @@
+// What the files of script/ share about the host: its scripts and its services.
+#pragma once
+
+#include "base/buffer.h"
+#include "script/alarm.h"
+#include "script/host.h"
+#include "script/ids.h"
+#include "script/vm.h"
+
+/// One file of DIR that answers at a route.
+struct peri_script {
+    uint32_t number;    ///< in the hub, from 1
+    char *name;         ///< path in DIR without ".lua": "games/quiz"; owned
+    char *path;         ///< as messages say it: "scripts/games/quiz.lua"; owned
+    struct peri_vm *vm; ///< its generation; NULL when it failed to load
+    char **routes;      ///< owned
+    size_t route_count;
+    struct peri_traits traits;
+    struct peri_str *protocols; ///< owned, with their bytes
+    size_t protocol_count;
+    struct peri_str config; ///< its section of perigee.lua, as JSON; borrowed, empty for none
+};
+
+/// A script's section of perigee.lua.
+struct peri_section {
+    struct peri_buffer name, json;
+};
+
+struct peri_host {
+    char *dir;      ///< as the user named it
+    char *real_dir; ///< resolved
+    const struct peri_limits *limits;
+    struct peri_hub *hub;
+    struct peri_policy policy;
+    struct peri_alarms *alarms;
+    struct peri_ids ids;
+    int64_t last_timer; ///< id given to the last timer of any script
+    struct peri_script **scripts;
+    size_t script_count;
+    struct peri_buffer json; ///< scratch of peri_json_encode
+    struct peri_section *sections;
+    size_t section_count;
+};
+
+static inline struct peri_alarms *peri_host_alarms(struct peri_host *host) {
+    return host->alarms;
+}
+
+static inline const struct peri_ids *peri_host_ids(const struct peri_host *host) {
+    return &host->ids;
+}
+
+/// Fills in the handlers' dispatch.
+void peri_host_set_policy(struct peri_host *host);
+
+/// Sets limits from the table of names and values at `table`, by peri_limits_set or
+/// peri_limits_tighten. [-0, +0]; raises on what is wrong
+void peri_config_limits(lua_State *L, int table, struct peri_limits *limits,
+                        int (*set)(struct peri_limits *limits, struct peri_str name,
+                                   struct peri_str value, struct peri_buffer *error));
+
+/// Finds the scripts in DIR: adds one to host->scripts for each, sorted by name, with the route
+/// that its path gives.
+PERI_MUST_CHECK int peri_folder_scan(struct peri_host *host, struct peri_buffer *error);
+
+/// @return owned, NUL-terminated; NULL without memory
+PERI_MUST_CHECK char *peri_text_copy(struct peri_str text);
+
+/// Reads a whole file. @return PERI_OK, PERI_E_SYSTEM (errno), PERI_E_LIMIT, PERI_E_MEMORY
+PERI_MUST_CHECK int peri_folder_read(const char *path, struct peri_buffer *out);
+
+/// Why peri_folder_read failed, in words; errno as it left it.
+const char *peri_folder_why(int status);
+
+/// Loads a script: its first generation. What fails is logged, and leaves script->vm NULL.
+void peri_script_load(struct peri_host *host, struct peri_script *script);
+
+void peri_script_free_routes(char **routes, size_t count);
+void peri_script_free(struct peri_script *script); ///< NULL does nothing

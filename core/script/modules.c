@@ -1,0 +1,135 @@
+#include "script/modules.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "script/host_private.h"
+#include "script/sandbox.h"
+
+/// Letters, digits, "_" and "-", in parts between dots: no name leads out of a folder.
+static void check_name(lua_State *L, const char *name) {
+    const char *part = name;
+    for (const char *at = name;; at++) {
+        if (*at == '.' || *at == '\0') {
+            if (at == part) {
+                luaL_error(L, "require: '%s' is no module name", name);
+            }
+            part = at + 1;
+            if (*at == '\0') {
+                return;
+            }
+        } else if (!strchr("_-", *at) && !(*at >= '0' && *at <= '9') &&
+                   !((*at | 32) >= 'a' && (*at | 32) <= 'z')) {
+            luaL_error(L, "require: '%s' is no module name: letters, digits, _ and - may be in it",
+                       name);
+        }
+    }
+}
+
+/// True when the file is there and really lies in DIR, links followed.
+static bool is_inside(const struct peri_host *host, const char *path) {
+    char real[PATH_MAX];
+    size_t len = strlen(host->real_dir);
+    return realpath(path, real) && strncmp(real, host->real_dir, len) == 0 && real[len] == '/';
+}
+
+/// Leaves the path of the module on the stack: "scripts/lib/words.lua". Raises when there is none.
+static const char *push_path(lua_State *L, const struct peri_vm *vm, const char *name) {
+    const struct peri_host *host = vm->host;
+    const char *file = luaL_gsub(L, name, ".", "/");
+    lua_pushfstring(L, "%s/lib/%s.lua", host->dir, file);
+    if (is_inside(host, lua_tostring(L, -1))) {
+        return lua_tostring(L, -1);
+    }
+    const char *slash = strrchr(vm->file, '/');
+    lua_pushlstring(L, vm->file, slash ? (size_t)(slash - vm->file) : 0);
+    lua_pushfstring(L, "%s/%s.lua", lua_tostring(L, -1), file);
+    if (!is_inside(host, lua_tostring(L, -1))) {
+        luaL_error(L, "module '%s' not found: neither %s nor %s", name, lua_tostring(L, -3),
+                   lua_tostring(L, -1));
+    }
+    return lua_tostring(L, -1);
+}
+
+static const char HOLDER[] = "perigee.source";
+
+static int holder_gc(lua_State *L) {
+    peri_buffer_deinit(lua_touserdata(L, 1));
+    return 0;
+}
+
+/// Compiles the file, its text held by a userdata that a raise cannot leak. [-0, +1]
+static void push_module(lua_State *L, const char *path) {
+    struct peri_buffer *source = lua_newuserdatauv(L, sizeof *source, 0);
+    *source = (struct peri_buffer){0};
+    luaL_setmetatable(L, HOLDER);
+    int status = peri_folder_read(path, source);
+    if (status != PERI_OK) {
+        luaL_error(L, "%s: %s", path, peri_folder_why(status));
+    }
+    lua_pushfstring(L, "@%s", path);
+    if (peri_sandbox_load(L, peri_buffer_str(source), lua_tostring(L, -1)) != LUA_OK) {
+        lua_error(L);
+    }
+    peri_buffer_deinit(source);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+/// Marks a module whose text runs: to require it again is a circle.
+static char running;
+
+static int require(lua_State *L) {
+    const struct peri_vm *vm = peri_vm_of(L);
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    if (strlen(name) != len) {
+        return luaL_error(L, "require: '%s' is no module name: it holds a NUL", name);
+    }
+    lua_settop(L, 1);
+    if (strcmp(name, "ws") == 0) {
+        peri_vm_push(L, PERI_SLOT_WS);
+        return 1;
+    }
+    peri_vm_push(L, PERI_SLOT_MODULES); // at 2
+    lua_pushvalue(L, 1);
+    if (lua_rawget(L, 2) != LUA_TNIL) {
+        if (lua_touserdata(L, -1) == &running) {
+            return luaL_error(L, "module '%s' requires itself, in a circle", name);
+        }
+        return 1;
+    }
+    lua_settop(L, 2);
+    check_name(L, name);
+    const char *path = push_path(L, vm, name);
+    push_module(L, path);
+    lua_pushvalue(L, 1);
+    lua_pushlightuserdata(L, &running);
+    lua_rawset(L, 2);
+    lua_pushvalue(L, 1);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        lua_pushvalue(L, 1);
+        lua_pushnil(L);
+        lua_rawset(L, 2); // a handler may try again
+        return lua_error(L);
+    }
+    if (lua_isnil(L, -1)) {
+        lua_pushboolean(L, 1);
+    }
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 2);
+    return 1;
+}
+
+void peri_modules_open(lua_State *L, struct peri_vm *vm) {
+    luaL_newmetatable(L, HOLDER);
+    lua_pushcfunction(L, holder_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+    lua_pushlightuserdata(L, vm);
+    lua_pushcclosure(L, require, 1);
+    lua_setglobal(L, "require");
+}

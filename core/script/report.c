@@ -1,0 +1,116 @@
+#include "script/report.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "script/host_private.h"
+#include "script/ids.h"
+
+static int to_string(lua_State *L) {
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+int peri_report_traceback(lua_State *L) {
+    if (lua_type(L, -1) != LUA_TSTRING) {
+        const char *kind = luaL_typename(L, -1);
+        lua_pushcfunction(L, to_string);
+        lua_insert(L, -2);
+        if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+            lua_pop(L, 1);
+            lua_pushfstring(L, "(the error is a %s, whose __tostring raised)", kind);
+        }
+    }
+    luaL_traceback(L, L, NULL, 1);
+    lua_pushliteral(L, "\n");
+    lua_insert(L, -2);
+    lua_concat(L, 3); // not by luaL_traceback: the text may hold a NUL
+    return 1;
+}
+
+enum { FIELDS_MAX = 7 };
+
+/// What Lua and peri_raise_memory say.
+static const char MEMORY[] = "not enough memory";
+
+/// Cuts "message\nstack traceback:\n..." in two.
+static void split_traceback(struct peri_str *text, struct peri_str *traceback) {
+    static const char mark[] = "\nstack traceback:";
+    const char *at = text->len ? memmem(text->ptr, text->len, mark, sizeof mark - 1) : NULL;
+    *traceback = (struct peri_str){0};
+    if (at) {
+        size_t len = (size_t)(at - text->ptr);
+        *traceback = peri_str(at + 1, text->len - len - 1);
+        text->len = len;
+    }
+}
+
+typedef void log_function(enum peri_log_level level, struct peri_str message,
+                          const struct peri_log_field *fields);
+
+static void log_by(log_function *log, const struct peri_vm *vm, const struct peri_task *task,
+                   int level, struct peri_str text) {
+    char generation[16];
+    char id[PERI_ID_BYTES];
+    struct peri_log_field fields[FIELDS_MAX];
+    size_t n = 0;
+    fields[n++] = (struct peri_log_field){"script", peri_str_of(vm->name)};
+    int len = snprintf(generation, sizeof generation, "%u", vm->generation);
+    fields[n++] = (struct peri_log_field){"generation", peri_str(generation, (size_t)len)};
+    if (task) {
+        fields[n++] = (struct peri_log_field){"handler", peri_str_of(task->entry->name)};
+        if (task->key) {
+            peri_id_write(peri_host_ids(vm->host), task->key, id);
+            fields[n++] = (struct peri_log_field){"conn", peri_str(id, PERI_ID_BYTES)};
+        }
+    }
+    if (vm->hit_cap && text.len > 0 && memmem(text.ptr, text.len, MEMORY, sizeof MEMORY - 1)) {
+        fields[n++] = (struct peri_log_field){"limit", PERI_STR("script_memory")};
+    }
+    struct peri_str traceback;
+    split_traceback(&text, &traceback);
+    if (traceback.len) {
+        fields[n++] = (struct peri_log_field){"traceback", traceback};
+    }
+    fields[n] = (struct peri_log_field){0};
+    log((enum peri_log_level)level, text, fields);
+}
+
+static void log_about(const struct peri_vm *vm, const struct peri_task *task, int level,
+                      struct peri_str text) {
+    log_by(peri_log_fields, vm, task, level, text);
+}
+
+void peri_report_error(lua_State *L, const struct peri_task *task) {
+    struct peri_str text = PERI_STR("(the error has no text)");
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        text.ptr = lua_tolstring(L, -1, &text.len);
+    }
+    peri_report(task, text);
+}
+
+void peri_report(const struct peri_task *task, struct peri_str text) {
+    log_about(task->vm, task, PERI_LOG_ERROR, text);
+}
+
+void peri_report_task(const struct peri_task *task, int level, struct peri_str text) {
+    log_about(task->vm, task, level, text);
+}
+
+int peri_report_refusal(lua_State *L, const struct peri_vm *vm) {
+    struct peri_str text;
+    text.ptr = lua_tolstring(L, -1, &text.len);
+    log_about(vm, vm->task, PERI_LOG_WARN, text);
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}
+
+void peri_report_vm(const struct peri_vm *vm, int level, struct peri_str text) {
+    log_about(vm, NULL, level, text);
+}
+
+void peri_report_print(const struct peri_vm *vm, struct peri_str text) {
+    log_by(peri_log_say, vm, NULL, PERI_LOG_INFO, text);
+}

@@ -1,0 +1,302 @@
+// Removes what reaches files, processes and bytecode, and replaces the few functions that must
+// know of the host: protected calls pass an unwinding on, coroutines too, __gc is refused.
+#include "script/sandbox.h"
+
+#include <lauxlib.h>
+#include <limits.h>
+#include <lualib.h>
+
+#include "script/door.h"
+#include "script/report.h"
+
+/// Source text that `load` takes.
+enum { LOAD_MAX = 1 << 20 };
+
+int peri_sandbox_load(lua_State *L, struct peri_str text, const char *chunk_name) {
+    return luaL_loadbufferx(L, text.ptr, text.len, chunk_name, "t");
+}
+
+// Protected calls ---------------------------------------------------------------------------
+
+/// Results of a protected call, or the unwinding passed on. `first`: where "true" stands.
+static int finish_protected(lua_State *L, int status, lua_KContext first) {
+    struct peri_vm *vm = peri_vm_of(L);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        if (peri_door_is_unwinding(vm)) {
+            return lua_error(L);
+        }
+        lua_pushboolean(L, 0);
+        lua_insert(L, -2);
+        return 2;
+    }
+    return lua_gettop(L) - (int)first;
+}
+
+static int sandbox_pcall(lua_State *L) {
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_protected);
+    return finish_protected(L, status, 0);
+}
+
+/// The script's message handler, kept from running while unwinding.
+static int guarded_handler(lua_State *L) {
+    if (peri_door_is_unwinding(peri_vm_of(L))) {
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+static int sandbox_xpcall(lua_State *L) {
+    int count = lua_gettop(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, guarded_handler, 2);
+    lua_replace(L, 2); // stack: f, handler, arguments
+    lua_pushboolean(L, 1);
+    lua_pushvalue(L, 1); // stack: f, handler, arguments, true, f
+    lua_rotate(L, 3, 2); // stack: f, handler, true, f, arguments
+    int status = lua_pcallk(L, count - 2, LUA_MULTRET, 2, 2, finish_protected);
+    return finish_protected(L, status, 2);
+}
+
+// Coroutines --------------------------------------------------------------------------------
+
+static int sandbox_yield(lua_State *L) {
+    const struct peri_vm *vm = peri_vm_of(L);
+    if (vm->task && vm->task->co == L) {
+        return luaL_error(L, "attempt to yield out of a handler: ws.sleep waits, yield does not");
+    }
+    return lua_yield(L, lua_gettop(L));
+}
+
+/// coroutine.resume and .close, which pass an unwinding on and leave handlers' coroutines alone.
+/// Upvalue 2 is the library's own.
+static int sandbox_resume(lua_State *L) {
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "coroutine");
+    luaL_argcheck(L, !peri_vm_is_task(co), 1, "a handler's own coroutine is the host's to resume");
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    if (!lua_toboolean(L, 1) && peri_door_is_unwinding(peri_vm_of(L))) {
+        lua_settop(L, 0);
+        lua_pushnil(L);
+        return lua_error(L);
+    }
+    return lua_gettop(L);
+}
+
+/// Replaces a function of the table on top by sandbox_resume around it. [-0, +0]
+static void guard_coroutines(lua_State *L, struct peri_vm *vm, const char *name) {
+    lua_pushlightuserdata(L, vm);
+    lua_getfield(L, -2, name);
+    lua_pushcclosure(L, sandbox_resume, 2);
+    lua_setfield(L, -2, name);
+}
+
+// Base --------------------------------------------------------------------------------------
+
+/// The mark of a JSON array is protected, but may give way to a metatable of the script's.
+static bool is_json_array(lua_State *L) {
+    peri_vm_push(L, PERI_SLOT_ARRAY);
+    bool is = lua_getmetatable(L, 1) && lua_rawequal(L, -1, -2);
+    lua_settop(L, 2);
+    return is;
+}
+
+static int sandbox_setmetatable(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
+    if (lua_istable(L, 2)) {
+        lua_pushliteral(L, "__gc");
+        if (lua_rawget(L, 2) != LUA_TNIL) {
+            return luaL_error(L, "__gc is not available: finalizers run outside of any handler");
+        }
+        lua_pop(L, 1);
+    }
+    if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL && !is_json_array(L)) {
+        return luaL_error(L, "cannot change a protected metatable");
+    }
+    lua_settop(L, 2);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+static int sandbox_collectgarbage(lua_State *L) {
+    const char *what = luaL_optstring(L, 1, "collect");
+    if (strcmp(what, "count") != 0) {
+        return luaL_error(L, "collectgarbage: only \"count\" is available");
+    }
+    int kib = lua_gc(L, LUA_GCCOUNT);
+    int rest = lua_gc(L, LUA_GCCOUNTB);
+    lua_pushnumber(L, (lua_Number)kib + (lua_Number)rest / 1024);
+    return 1;
+}
+
+/// Calls the function at 1 until it gives nil or "", and leaves what it gave as one string.
+static void gather_pieces(lua_State *L) {
+    luaL_Buffer pieces;
+    size_t total = 0;
+    luaL_buffinit(L, &pieces);
+    for (;;) {
+        lua_pushvalue(L, 1);
+        lua_call(L, 0, 1);
+        size_t len;
+        const char *piece = lua_tolstring(L, -1, &len);
+        if (!piece || len == 0) {
+            if (!lua_isnil(L, -1) && !piece) {
+                luaL_error(L, "load: the function must return a string");
+            }
+            lua_pop(L, 1);
+            break;
+        }
+        total += len;
+        if (total > LOAD_MAX) {
+            luaL_error(L, "load: more than 1 MiB of text");
+        }
+        luaL_addvalue(&pieces);
+    }
+    luaL_pushresult(&pieces);
+}
+
+static int sandbox_load(lua_State *L) {
+    bool has_env = !lua_isnone(L, 4);
+    const char *mode = luaL_optstring(L, 3, "t");
+    if (!strchr(mode, 't')) {
+        return luaL_error(L, "load: only text can be loaded");
+    }
+    lua_settop(L, 4);
+    if (lua_type(L, 1) == LUA_TFUNCTION) {
+        gather_pieces(L);
+    } else {
+        luaL_checktype(L, 1, LUA_TSTRING);
+        lua_pushvalue(L, 1);
+    }
+    struct peri_str text;
+    text.ptr = lua_tolstring(L, -1, &text.len);
+    if (text.len > LOAD_MAX) {
+        return luaL_error(L, "load: more than 1 MiB of text");
+    }
+    const char *name = luaL_optstring(L, 2, lua_type(L, 1) == LUA_TSTRING ? text.ptr : "=(load)");
+    if (peri_sandbox_load(L, text, name) != LUA_OK) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    if (has_env) {
+        lua_pushvalue(L, 4);
+        if (!lua_setupvalue(L, -2, 1)) {
+            lua_pop(L, 1);
+        }
+    }
+    return 1;
+}
+
+static int sandbox_print(lua_State *L) {
+    int count = lua_gettop(L);
+    luaL_Buffer line;
+    luaL_buffinit(L, &line);
+    for (int i = 1; i <= count; i++) {
+        if (i > 1) {
+            luaL_addchar(&line, '\t');
+        }
+        luaL_tolstring(L, i, NULL);
+        luaL_addvalue(&line);
+    }
+    luaL_pushresult(&line);
+    struct peri_str text;
+    text.ptr = lua_tolstring(L, -1, &text.len);
+    peri_report_print(peri_vm_of(L), text);
+    return 0;
+}
+
+static int sandbox_traceback(lua_State *L) {
+    lua_State *of = lua_isthread(L, 1) ? lua_tothread(L, 1) : L;
+    int message = lua_isthread(L, 1) ? 2 : 1;
+    if (!lua_isnoneornil(L, message) && !lua_isstring(L, message)) {
+        lua_pushvalue(L, message); // not text: as it is, like Lua's own
+        return 1;
+    }
+    lua_Integer level = luaL_optinteger(L, message + 1, of == L ? 1 : 0);
+    luaL_traceback(L, of, lua_tostring(L, message), level > 0 && level < INT_MAX ? (int)level : 0);
+    return 1;
+}
+
+// Assembly ----------------------------------------------------------------------------------
+
+static void remove_fields(lua_State *L, const char *const *names) {
+    for (; *names; names++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, *names);
+    }
+}
+
+static void keep_only(lua_State *L, const char *const *names) {
+    lua_newtable(L);
+    for (; *names; names++) {
+        lua_getfield(L, -2, *names);
+        lua_setfield(L, -2, *names);
+    }
+    lua_remove(L, -2);
+}
+
+static const luaL_Reg base_functions[] = {
+    {"pcall", sandbox_pcall},
+    {"xpcall", sandbox_xpcall},
+    {"setmetatable", sandbox_setmetatable},
+    {"collectgarbage", sandbox_collectgarbage},
+    {"load", sandbox_load},
+    {"print", sandbox_print},
+    {NULL, NULL},
+};
+
+static void open_library(lua_State *L, const char *name, lua_CFunction open) {
+    luaL_requiref(L, name, open, 1);
+    lua_pop(L, 1);
+}
+
+void peri_sandbox_open(lua_State *L, struct peri_vm *vm) {
+    static const char *const base_removed[] = {"dofile", "loadfile", "warn", NULL};
+    static const char *const string_removed[] = {"dump", NULL};
+    static const char *const os_kept[] = {"time", "clock", "date", "difftime", NULL};
+
+    open_library(L, LUA_GNAME, luaopen_base);
+    open_library(L, LUA_COLIBNAME, luaopen_coroutine);
+    open_library(L, LUA_TABLIBNAME, luaopen_table);
+    open_library(L, LUA_STRLIBNAME, luaopen_string);
+    open_library(L, LUA_MATHLIBNAME, luaopen_math);
+    open_library(L, LUA_UTF8LIBNAME, luaopen_utf8);
+
+    lua_pushglobaltable(L);
+    remove_fields(L, base_removed);
+    peri_vm_register(L, vm, base_functions);
+
+    lua_getfield(L, -1, LUA_STRLIBNAME);
+    remove_fields(L, string_removed);
+    lua_pop(L, 1);
+
+    lua_getfield(L, -1, LUA_COLIBNAME);
+    lua_pushlightuserdata(L, vm);
+    lua_pushcclosure(L, sandbox_yield, 1);
+    lua_setfield(L, -2, "yield");
+    guard_coroutines(L, vm, "resume");
+    guard_coroutines(L, vm, "close");
+    lua_pop(L, 1);
+
+    luaL_requiref(L, LUA_OSLIBNAME, luaopen_os, 0);
+    keep_only(L, os_kept);
+    lua_setfield(L, -2, LUA_OSLIBNAME);
+
+    lua_newtable(L);
+    lua_pushlightuserdata(L, vm);
+    lua_pushcclosure(L, sandbox_traceback, 1);
+    lua_setfield(L, -2, "traceback");
+    lua_setfield(L, -2, LUA_DBLIBNAME);
+    lua_pop(L, 1);
+}

@@ -1,0 +1,179 @@
+// A VM's life, its memory cap, and the tables its bindings share.
+#include "script/vm.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "script/api.h"
+#include "script/door.h"
+
+const char *const peri_handler_names[PERI_HANDLERS] = {
+    "upgrade", "open", "message", "drain", "close", "request", "start",
+};
+
+static char slots[PERI_SLOTS];
+
+void peri_vm_push(lua_State *L, enum peri_slot slot) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &slots[slot]);
+}
+
+/// What plain memory may take beyond the limit. lauxlib's buffers ask for it without collecting
+/// garbage first; the next object, which comes soon, does collect.
+enum { PLAIN_SLACK = 256 * 1024 };
+
+/// Lua's allocator: the cap is checked before the heap is asked, so that Lua collects garbage and
+/// tries again, then raises "not enough memory" in the script that asked.
+static void *allocate(void *ud, void *ptr, size_t old_size, size_t new_size) {
+    struct peri_vm *vm = ud;
+    size_t limit = vm->limit_;
+    if (!ptr) {
+        // Then it holds what kind of object is made, 0 for plain memory.
+        limit += old_size == 0 ? PLAIN_SLACK : 0;
+        old_size = 0;
+    } else {
+        limit += PLAIN_SLACK;
+    }
+    if (new_size == 0) {
+        peri_free(ptr);
+        vm->used_ -= old_size;
+        return NULL;
+    }
+    if (new_size > old_size &&
+        new_size - old_size > limit - (vm->used_ < limit ? vm->used_ : limit)) {
+        vm->hit_cap = true;
+        return NULL;
+    }
+    void *block = peri_realloc(ptr, new_size);
+    if (!block) {
+        if (new_size > old_size) {
+            return NULL;
+        }
+        block = ptr; // Lua takes for granted that shrinking succeeds
+    }
+    vm->used_ += new_size - old_size;
+    return block;
+}
+
+int peri_vm_charge(struct peri_vm *vm, int64_t bytes) {
+    if (bytes <= 0) {
+        vm->used_ -= (size_t)-bytes;
+        return PERI_OK;
+    }
+    if ((size_t)bytes > vm->cap_ || vm->used_ > vm->cap_ - (size_t)bytes) {
+        lua_gc(vm->L, LUA_GCCOLLECT);
+        if ((size_t)bytes > vm->cap_ || vm->used_ > vm->cap_ - (size_t)bytes) {
+            vm->hit_cap = true;
+            return PERI_E_MEMORY;
+        }
+    }
+    vm->used_ += (size_t)bytes;
+    return PERI_OK;
+}
+
+/// Only an error outside of every protection comes here: a bug of the host's.
+static int panic(lua_State *L) {
+    const char *text = lua_tostring(L, -1);
+    peri_log(PERI_LOG_ERROR, "unprotected error in a VM: %s", text ? text : "(no text)");
+    abort();
+}
+
+static int make_tables(lua_State *L) {
+    for (int slot = 0; slot < PERI_SLOTS; slot++) {
+        lua_newtable(L);
+        if (slot == PERI_SLOT_ROOMS || slot == PERI_SLOT_SHARED) {
+            lua_createtable(L, 0, 1);
+            lua_pushliteral(L, "v");
+            lua_setfield(L, -2, "__mode");
+            lua_setmetatable(L, -2);
+        }
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &slots[slot]);
+    }
+    return 0;
+}
+
+struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
+                            const struct peri_limits *limits) {
+    struct peri_vm *vm = peri_calloc(1, sizeof *vm);
+    if (!vm) {
+        return NULL;
+    }
+    vm->host = host;
+    vm->hub = hub;
+    vm->limits = *limits;
+    peri_vm_set_cap(vm);
+    vm->version = 1;
+    vm->generation = 1;
+    peri_vm_enter_host(vm);
+    peri_list_init(&vm->waiting);
+    peri_list_init(&vm->idle);
+    peri_list_init(&vm->timers);
+    peri_list_init(&vm->limiters);
+    for (int i = 0; i < PERI_HANDLERS; i++) {
+        vm->handler[i] = LUA_NOREF;
+    }
+    vm->L = lua_newstate(allocate, vm);
+    if (!vm->L) {
+        goto fail;
+    }
+    lua_atpanic(vm->L, panic);
+    *(bool *)lua_getextraspace(vm->L) = false; // new coroutines copy it
+    if (peri_vm_protected(vm, make_tables, NULL) != LUA_OK) {
+        goto fail;
+    }
+    return vm;
+fail:
+    peri_vm_free(vm);
+    return NULL;
+}
+
+void peri_vm_free(struct peri_vm *vm) {
+    if (!vm) {
+        return;
+    }
+    if (vm->L) {
+        vm->phase = PERI_CLOSING;
+        peri_door_cut_waits(vm);
+        peri_timers_end(vm);
+        peri_door_close(vm);
+        lua_close(vm->L);
+    }
+    peri_free(vm);
+}
+
+int peri_vm_protected(struct peri_vm *vm, lua_CFunction fn, void *arg) {
+    lua_State *L = vm->L;
+    peri_vm_enter_host(vm);
+    lua_pushcfunction(L, fn); // a light C function: allocates nothing
+    lua_pushlightuserdata(L, arg);
+    int status = lua_pcall(L, 1, 0, 0);
+    if (status != LUA_OK) {
+        const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(no text)";
+        peri_log(PERI_LOG_ERROR, "%s: %s", vm->file ? vm->file : "a new VM", text);
+        lua_pop(L, 1);
+    }
+    return status;
+}
+
+_Noreturn void peri_raise_memory(lua_State *L) {
+    luaL_error(L, "not enough memory");
+    abort(); // luaL_error does not return, whatever its type says
+}
+
+void peri_vm_register(lua_State *L, struct peri_vm *vm, const struct luaL_Reg *functions) {
+    for (; functions->name; functions++) {
+        lua_pushlightuserdata(L, vm);
+        lua_pushcclosure(L, functions->func, 1);
+        lua_setfield(L, -2, functions->name);
+    }
+}
+
+void peri_vm_check_acting(lua_State *L, struct peri_vm *vm) {
+    if (vm->phase == PERI_LOADING) {
+        luaL_error(L, "not while loading: use start");
+    }
+    if (!vm->task) {
+        luaL_error(L, "not outside of a handler");
+    }
+}

@@ -1,0 +1,155 @@
+// One script's virtual machine: its lua_State under a memory cap, and what the bindings share.
+#pragma once
+
+#include <lua.h>
+
+#include "base/list.h"
+#include "hub/hub.h"
+#include "hub/room.h"
+
+struct peri_host;
+struct peri_task;
+struct luaL_Reg;
+
+/// Handlers by their place in peri_vm.handler; names in peri_handler_names.
+enum peri_handler {
+    PERI_ON_UPGRADE,
+    PERI_ON_OPEN,
+    PERI_ON_MESSAGE,
+    PERI_ON_DRAIN,
+    PERI_ON_CLOSE,
+    PERI_ON_REQUEST,
+    PERI_ON_START,
+    PERI_HANDLERS,
+};
+
+extern const char *const peri_handler_names[PERI_HANDLERS];
+
+enum peri_phase {
+    PERI_LOADING, ///< the file runs: only what a file may do at its top answers
+    PERI_STARTING,
+    PERI_SERVING,
+    PERI_CLOSING,
+};
+
+struct peri_vm {
+    lua_State *L; ///< the main thread: never runs a script's code
+    struct peri_host *host;
+    struct peri_hub *hub;
+    uint32_t script; ///< number in the hub, from 1
+    uint32_t generation;
+    lua_Integer version;
+    const char *name; ///< path without ".lua"; borrowed from the script
+    const char *file; ///< as in messages: "scripts/chat.lua"; borrowed
+    enum peri_phase phase;
+    struct peri_limits limits; ///< the host's, tightened by the script
+    enum peri_slow slow;
+    bool close_on_error;
+    int handler[PERI_HANDLERS]; ///< registry references; LUA_NOREF when absent
+
+    struct peri_task *task;   ///< the one that runs now; NULL outside of the door
+    struct peri_list waiting; ///< tasks that wait
+    struct peri_list idle;    ///< pooled tasks
+    size_t idle_count;
+    struct peri_list timers;
+    size_t timer_count;
+    struct peri_list limiters;
+    size_t limiter_keys;    ///< buckets in all of them
+    uint64_t over_since_ns; ///< when it was last found over its cap; 0: it was not
+
+    // Memory: used_ counts Lua's own and what peri_vm_charge adds.
+    size_t used_, cap_, limit_;
+    bool hit_cap; ///< an allocation was refused since the last full collection
+};
+
+/// What the host keeps beyond the cap for its own entry, error report and `close`.
+enum { PERI_VM_RESERVE = 1 << 20 };
+
+/// Fields of the registry, by address: no string is looked up.
+enum peri_slot {
+    PERI_SLOT_DATA,     ///< key -> conn.data
+    PERI_SLOT_UPGRADES, ///< exchange -> data that upgrade gave
+    PERI_SLOT_ROOMS,    ///< name -> room value, weak
+    PERI_SLOT_SHARED,   ///< the same, shared rooms
+    PERI_SLOT_TIMERS,   ///< id -> timer
+    PERI_SLOT_BEATS,    ///< name or function -> key -> id, of `every`
+    PERI_SLOT_NAMED,    ///< the script's `timers`
+    PERI_SLOT_STATES,   ///< name -> {table handed out, defaults}
+    PERI_SLOT_MODULES,  ///< what require has loaded
+    PERI_SLOT_ARRAY,    ///< metatable that marks a JSON array
+    PERI_SLOT_WS,       ///< the ws module
+    PERI_SLOTS,
+};
+
+/// @return owned; NULL when out of memory. The name and file are borrowed.
+PERI_MUST_CHECK struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
+                                            const struct peri_limits *limits);
+
+/// Ends timers and waits, then closes the state.
+void peri_vm_free(struct peri_vm *vm); ///< NULL does nothing
+
+/// The VM of a running function: every binding has it as its first upvalue.
+static inline struct peri_vm *peri_vm_of(lua_State *L) {
+    return (struct peri_vm *)lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/// Pushes a table of the registry. [-0, +1]; needs one stack slot; never raises.
+void peri_vm_push(lua_State *L, enum peri_slot slot);
+
+/// [-0, +1]; may raise
+static inline const char *peri_push_str(lua_State *L, struct peri_str text) {
+    return lua_pushlstring(L, text.ptr ? text.ptr : "", text.len);
+}
+
+/// Pushes one of the script's handlers, which it has. [-0, +1]
+static inline void peri_vm_push_handler(lua_State *L, const struct peri_vm *vm,
+                                        enum peri_handler which) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->handler[which]);
+}
+
+/// The cap applies to what runs from here: the script's code, or (with the reserve) the host's.
+static inline void peri_vm_enter_script(struct peri_vm *vm) {
+    vm->limit_ = vm->cap_;
+}
+/// For `close`: not all of the reserve, or nothing could be entered any more to free it.
+static inline void peri_vm_enter_close(struct peri_vm *vm) {
+    vm->limit_ = vm->cap_ + PERI_VM_RESERVE / 2;
+}
+static inline void peri_vm_enter_host(struct peri_vm *vm) {
+    vm->limit_ = vm->cap_ + PERI_VM_RESERVE;
+}
+
+/// The cap becomes what vm->limits says now.
+static inline void peri_vm_set_cap(struct peri_vm *vm) {
+    vm->cap_ = (size_t)vm->limits.script_memory;
+}
+
+/// Marks a coroutine as a task's, which no script may resume or close.
+static inline void peri_vm_mark_task(lua_State *co) {
+    *(bool *)lua_getextraspace(co) = true;
+}
+static inline bool peri_vm_is_task(lua_State *co) {
+    return *(bool *)lua_getextraspace(co);
+}
+
+/// Counts bytes kept outside Lua against the cap. @return PERI_E_MEMORY when over it
+PERI_MUST_CHECK int peri_vm_charge(struct peri_vm *vm, int64_t bytes);
+
+static inline bool peri_vm_is_over(const struct peri_vm *vm) {
+    return vm->used_ > vm->cap_;
+}
+
+/// Runs fn(L) under protection on the main thread, with arg as its one light userdata argument.
+/// For the host's own needs, never a script's code.
+/// @return a Lua status; on failure the error's text is in the log
+int peri_vm_protected(struct peri_vm *vm, lua_CFunction fn, void *arg);
+
+/// Raises for an allocation outside of Lua that failed.
+_Noreturn void peri_raise_memory(lua_State *L);
+
+/// Registers functions into the table on top, each with the VM as its first upvalue.
+/// [-0, +0]; may raise
+void peri_vm_register(lua_State *L, struct peri_vm *vm, const struct luaL_Reg *functions);
+
+/// Raises unless the VM is past loading and a handler runs. [-0, +0]
+void peri_vm_check_acting(lua_State *L, struct peri_vm *vm);
