@@ -1,0 +1,316 @@
+// Where the host listens: endpoints bound by name, sockets of the file system, and sockets that a
+// service manager has bound already.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/internal.h"
+#include "net/service.h"
+
+enum {
+    BACKLOG = 4096,
+    PORT_TRIES = 16,
+};
+
+bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text) {
+    *endpoint = (struct peri_endpoint){0};
+    if (strncmp(text, "unix:", 5) == 0) {
+        endpoint->path = text + 5;
+        return text[5] != '\0';
+    }
+    const char *colon = strrchr(text, ':');
+    if (!colon || colon[1] < '0' || colon[1] > '9') {
+        return false;
+    }
+    char *end;
+    long port = strtol(colon + 1, &end, 10);
+    struct peri_str host = peri_str(text, (size_t)(colon - text)); // it is behind the text's start
+    if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']') {
+        host = peri_str(host.ptr + 1, host.len - 2); // IPv6. RFC 3986 section 3.2.2
+    } else if (memchr(host.ptr, ':', host.len)) {
+        return false;
+    }
+    if (*end != '\0' || port > UINT16_MAX || host.len == 0 || host.len >= sizeof endpoint->host) {
+        return false;
+    }
+    memcpy(endpoint->host, host.ptr, host.len);
+    endpoint->port = (uint16_t)port;
+    return true;
+}
+
+/// Says where it listens, as a user would write it. @return PERI_OK or PERI_E_MEMORY
+static int announce(struct peri_server *server, const char *host, uint16_t port) {
+    bool literal = strchr(host, ':') != NULL; // IPv6: RFC 3986 section 3.2.2
+    return peri_buffer_printf(&server->addresses, "http://%s%s%s:%u\n", literal ? "[" : "", host,
+                              literal ? "]" : "", port);
+}
+
+/// @return PERI_E_SYSTEM, or PERI_E_MEMORY if that can't be told
+static int fail(const struct peri_endpoint *endpoint, int why, struct peri_buffer *error) {
+    const char *text = strerror(why);
+    int rc;
+    if (endpoint->path) {
+        text = why == EADDRINUSE     ? "another program listens there"
+               : why == ENOTSOCK     ? "a file that is no socket is there"
+               : why == ENAMETOOLONG ? "the path of a socket has 107 bytes at most"
+                                     : text;
+        rc = peri_buffer_printf(error, "cannot listen on unix:%s: %s", endpoint->path, text);
+    } else {
+        text = why == EADDRINUSE ? "the port is in use" : text;
+        const char *way_out = why == EADDRINUSE      ? ": choose another with --port, 0 for any"
+                              : why == EACCES        ? ": ports below 1024 need rights; use --port"
+                              : why == EADDRNOTAVAIL ? ": no interface has this address; use --host"
+                                                     : "";
+        rc = peri_buffer_printf(error, "cannot listen on %s, port %u: %s%s", endpoint->host,
+                                endpoint->port, text, way_out);
+    }
+    return rc == PERI_OK ? PERI_E_SYSTEM : rc;
+}
+
+// TCP
+
+static uint16_t *port_of(union peri_address *address) {
+    return address->any.sa_family == AF_INET6 ? &address->v6.sin6_port : &address->v4.sin_port;
+}
+
+/// Binds one address and listens.
+/// @param port advanced to the one that the system picked
+/// @return 0 or an errno
+static int bind_one(struct peri_server *server, const union peri_address *wanted, uint16_t *port) {
+    union peri_address address = *wanted;
+    socklen_t length = address.any.sa_family == AF_INET6 ? sizeof address.v6 : sizeof address.v4;
+    int on = 1, off = 0;
+    if (server->listener_count == LISTENERS_MAX) {
+        return EMFILE;
+    }
+    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    *port_of(&address) = htons(*port);
+    // A host that was killed leaves connections in TIME_WAIT: they must not hold the port.
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address.any.sa_family == AF_INET6) {
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off); // "::" is all addresses
+    }
+    if (bind(fd, &address.any, length) < 0 || listen(fd, BACKLOG) < 0 ||
+        getsockname(fd, &address.any, &length) < 0) {
+        int why = errno;
+        close(fd);
+        return why;
+    }
+    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd};
+    *port = ntohs(*port_of(&address));
+    return 0;
+}
+
+/// Closes all but the first n.
+static void unbind(struct peri_server *server, size_t n) {
+    while (server->listener_count > n) {
+        peri_listener_forget(&server->listeners[--server->listener_count]);
+    }
+}
+
+/// Both loopback addresses on one port; one of the two may be missing.
+static int open_loopback(struct peri_server *server, const struct peri_endpoint *endpoint,
+                         struct peri_buffer *error) {
+    const union peri_address v4 = {
+        .v4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}};
+    const union peri_address v6 = {
+        .v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT}};
+    size_t before = server->listener_count;
+    uint16_t port = endpoint->port;
+    int why4 = 0, why6 = 0;
+    // A port that the system picked on one may be taken on the other.
+    for (int i = 0; i < (endpoint->port == 0 ? PORT_TRIES : 1); i++) {
+        unbind(server, before);
+        port = endpoint->port;
+        why4 = bind_one(server, &v4, &port);
+        why6 = bind_one(server, &v6, &port);
+        if (why6 != EADDRINUSE) {
+            break;
+        }
+    }
+    if (why4 == EADDRINUSE || why6 == EADDRINUSE) {
+        return fail(endpoint, EADDRINUSE, error);
+    }
+    if (why4 != 0 && why6 != 0) {
+        return fail(endpoint, why4, error);
+    }
+    if (why4 != 0 || why6 != 0) {
+        peri_log(PERI_LOG_WARN, "not listening on %s: %s", why4 != 0 ? "127.0.0.1" : "::1",
+                 strerror(why4 != 0 ? why4 : why6));
+    }
+    return announce(server, endpoint->host, port);
+}
+
+static int open_host(struct peri_server *server, const struct peri_endpoint *endpoint,
+                     struct peri_buffer *error) {
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(endpoint->host, NULL, &hints, &found);
+    if (rc != 0) {
+        rc = peri_buffer_printf(error, "cannot listen on %s: %s; choose an address with --host",
+                                endpoint->host, gai_strerror(rc));
+        return rc == PERI_OK ? PERI_E_SYSTEM : rc;
+    }
+    int why = 0;
+    uint16_t port = endpoint->port; // the first address may pick it, for all
+    for (const struct addrinfo *at = found; at && why == 0; at = at->ai_next) {
+        union peri_address address = {0};
+        if (at->ai_addrlen <= sizeof address) {
+            memcpy(&address, at->ai_addr, at->ai_addrlen);
+            why = bind_one(server, &address, &port);
+        }
+    }
+    freeaddrinfo(found);
+    return why == 0 ? announce(server, endpoint->host, port) : fail(endpoint, why, error);
+}
+
+// Sockets of the file system
+
+/// Removes the file of a socket that nobody listens on: its host was killed. Two hosts that start
+/// in the same moment may both find it so; the later one has the path.
+/// @return 0: the path is free; or an errno
+static int remove_stale(const struct sockaddr_un *address) {
+    struct stat stat_;
+    if (lstat(address->sun_path, &stat_) < 0) {
+        return errno == ENOENT ? 0 : errno;
+    }
+    if (!S_ISSOCK(stat_.st_mode)) {
+        return ENOTSOCK;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    int why = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? errno : 0;
+    close(fd);
+    if (why != ECONNREFUSED) {
+        return why == 0 || why == EAGAIN ? EADDRINUSE : why;
+    }
+    return unlink(address->sun_path) < 0 && errno != ENOENT ? errno : 0;
+}
+
+/// @return 0 or an errno
+static int bind_path(struct peri_server *server, const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat stat_;
+    size_t n = strlen(path);
+    if (n >= sizeof address.sun_path) {
+        return ENAMETOOLONG;
+    }
+    if (server->listener_count == LISTENERS_MAX) {
+        return EMFILE;
+    }
+    memcpy(address.sun_path, path, n);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    const struct sockaddr *any = (const struct sockaddr *)&address;
+    int why = bind(fd, any, sizeof address) < 0 ? errno : 0;
+    if (why == EADDRINUSE) {
+        why = remove_stale(&address);
+        if (why == 0 && bind(fd, any, sizeof address) < 0) {
+            why = errno;
+        }
+    }
+    if (why == 0 && (listen(fd, BACKLOG) < 0 || lstat(path, &stat_) < 0)) {
+        why = errno;
+    }
+    if (why != 0) {
+        close(fd);
+        return why;
+    }
+    server->listeners[server->listener_count++] = (struct peri_listener){
+        .fd = fd, .path = path, .device = stat_.st_dev, .inode = stat_.st_ino};
+    return 0;
+}
+
+void peri_listener_forget(struct peri_listener *listener) {
+    struct stat stat_;
+    close(listener->fd);
+    // Only the file that is ours still: another host may have taken the path by now.
+    if (listener->path && lstat(listener->path, &stat_) == 0 && stat_.st_dev == listener->device &&
+        stat_.st_ino == listener->inode) {
+        (void)unlink(listener->path);
+    }
+}
+
+static int open_path(struct peri_server *server, const struct peri_endpoint *endpoint,
+                     struct peri_buffer *error) {
+    int why = bind_path(server, endpoint->path);
+    return why == 0 ? peri_buffer_printf(&server->addresses, "unix:%s\n", endpoint->path)
+                    : fail(endpoint, why, error);
+}
+
+// Sockets that were passed
+
+static int announce_passed(struct peri_server *server, const union peri_address *address,
+                           socklen_t length) {
+    char host[ADDRESS_MAX];
+    const struct sockaddr_un *local = &address->local;
+    if (address->any.sa_family != AF_UNIX) {
+        uint16_t port =
+            address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port;
+        peri_address_print(host, address);
+        return announce(server, host, ntohs(port));
+    }
+    size_t n = length - offsetof(struct sockaddr_un, sun_path); // at least the family was written
+    bool abstract = n > 0 && local->sun_path[0] == '\0';
+    n = abstract ? n - 1 : strnlen(local->sun_path, n);
+    return peri_buffer_printf(&server->addresses, "unix:%s%.*s\n", abstract ? "@" : "", (int)n,
+                              local->sun_path + abstract);
+}
+
+static int adopt(struct peri_server *server, int fd, struct peri_buffer *error) {
+    union peri_address address = {0};
+    int listens = 0, type = 0;
+    socklen_t length = sizeof listens, address_length = sizeof address;
+    socklen_t type_length = sizeof type;
+    int flags = fcntl(fd, F_GETFL);
+    bool fits = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens &&
+                getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
+                type == SOCK_STREAM && getsockname(fd, &address.any, &address_length) == 0 &&
+                (address.any.sa_family == AF_INET || address.any.sa_family == AF_INET6 ||
+                 address.any.sa_family == AF_UNIX);
+    if (!fits || server->listener_count == LISTENERS_MAX || flags < 0 ||
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        int rc = peri_buffer_printf(error,
+                                    "descriptor %d, passed by LISTEN_FDS, is no listening stream "
+                                    "socket: see ListenStream= and Accept=no",
+                                    fd);
+        return rc == PERI_OK ? PERI_E_SYSTEM : rc;
+    }
+    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd};
+    return announce_passed(server, &address, address_length);
+}
+
+int peri_listener_bind(struct peri_server *server, struct peri_buffer *error) {
+    const struct peri_server_options *options = &server->options;
+    int passed = peri_service_sockets();
+    int rc = PERI_OK;
+    for (int i = 0; i < passed && rc == PERI_OK; i++) {
+        rc = adopt(server, PERI_SERVICE_FIRST_FD + i, error);
+    }
+    for (size_t i = 0; i < options->endpoint_count && passed == 0 && rc == PERI_OK; i++) {
+        const struct peri_endpoint *endpoint = &options->endpoints[i];
+        rc = endpoint->path                             ? open_path(server, endpoint, error)
+             : strcmp(endpoint->host, "localhost") == 0 ? open_loopback(server, endpoint, error)
+                                                        : open_host(server, endpoint, error);
+    }
+    if (rc == PERI_OK && passed > 0) {
+        peri_log(PERI_LOG_INFO, "listening on sockets that were passed (LISTEN_FDS): %d", passed);
+    }
+    if (rc != PERI_OK) {
+        unbind(server, 0);
+    }
+    return rc;
+}

@@ -1,0 +1,314 @@
+// What the files of net share: the server, its sessions, and who does what to them.
+//
+// Rules that hold everywhere here:
+// - Ports are called in the midst of handlers, so they only mark; what follows is done by the
+//   session's turn (peri_session_turn), which the server runs for each session on its work list.
+// - A session is freed by the sweep at the end of a turn only: peri_session_close marks it, and
+//   whoever called out asks session->closing afterwards.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/un.h>
+#include <uv.h>
+
+#include "base/map.h"
+#include "net/conditions.h"
+#include "net/files.h"
+#include "net/server.h"
+#include "net/wheel.h"
+
+enum {
+    READ_BYTES = 64 * 1024,   ///< the loop's one read buffer
+    BATCH_EVENTS = 64,        ///< messages given to the hub at once
+    TURN_BUDGET_NS = 2000000, ///< for what one read has brought; looked at after each batch
+    WRITE_VECTORS = 64,       ///< buffers in one sendmsg
+    LISTENERS_MAX = 64,
+    ADDRESS_MAX = 46, ///< INET6_ADDRSTRLEN
+};
+
+union peri_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un local;
+};
+
+struct peri_listener {
+    uv_poll_t poll;
+    int fd;
+    const char *path; ///< of the socket's file, to be removed; NULL: none, or not made here
+    dev_t device;     ///< that of the file that was made
+    ino_t inode;
+};
+
+/// Bytes read that can't be handled yet.
+struct peri_backlog {
+    size_t at, len;
+    uint8_t bytes[];
+};
+
+enum session_stage {
+    SESSION_HTTP,
+    SESSION_WS,     ///< from the 101
+    SESSION_LINGER, ///< all is said: reads on so that a reset does not overtake what was written
+};
+
+/// The time that one session may take in a turn. Zero-initialised it begins when first asked.
+struct peri_budget {
+    uint64_t until_ns;
+};
+
+struct peri_session {
+    uv_poll_t poll;
+    struct peri_server *server;
+    struct peri_list link; ///< in server->sessions, then in server->closing
+    struct peri_list work; ///< in server->work or working, or linked to itself
+    struct peri_wheel_timer timer;
+    struct peri_http *http; ///< until the 101 is written and `open` has returned
+    struct peri_backlog *backlog;
+    struct peri_connection ws;
+    peri_key key;      ///< 0: none yet
+    uint64_t quiet_ms; ///< since when nothing was heard, or a ping waits for its pong
+    uint64_t taken_ms; ///< when the socket last took bytes, or the peer was seen to
+    uint64_t since_ms; ///< of the end, or of lingering
+    uint64_t ping_ns;  ///< when the ping was queued that waits for its pong; 0: none
+    int fd;
+    int unacked;         ///< bytes that the peer had not acknowledged when the socket was last full
+    int polled;          ///< what uv_poll watches
+    uint8_t stage;       ///< enum session_stage
+    bool closing : 1;    ///< marked for the sweep
+    bool hangup : 1;     ///< no more events will come: read what is there, then it is lost
+    bool dead : 1;       ///< the socket takes nothing more
+    bool left : 1;       ///< a FIN was noticed while reading was paused
+    bool paused : 1;     ///< the hub takes no input
+    bool want_write : 1; ///< the socket took less than it was offered
+    bool eof : 1;        ///< all was read
+    bool ended : 1;      ///< the connection has ended (docs/scripting.md: order and ends)
+    bool handshake : 1;  ///< a Close frame is last in its outbox
+    bool peer_closed : 1; ///< the peer's Close frame was read
+    bool failed : 1;      ///< what the peer sends is no longer understood
+    bool told : 1;        ///< of the host's end
+};
+
+struct peri_server {
+    uv_loop_t loop;
+    struct peri_server_options options;
+    const struct peri_limits *limits;
+    struct peri_hub *hub;
+    const struct peri_policy *policy; ///< the hub's
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_timer_t tick; ///< of the wheel; runs while a timer is set
+    uv_timer_t wake; ///< of ports.wake_at
+    uv_timer_t drain;
+    uv_timer_t resume; ///< accepting, after descriptors ran out
+    uv_timer_t log;    ///< while the log holds something back
+    uv_signal_t signals[2];
+    struct peri_listener listeners[LISTENERS_MAX];
+    size_t listener_count;
+    struct peri_buffer addresses; ///< of peri_server_addresses
+    struct peri_list sessions;
+    struct peri_list work, working; ///< sessions that want a turn; those that get it now
+    struct peri_list closing;
+    size_t session_count; ///< closing ones included
+    size_t connection_limit;
+    uint64_t answer_bytes;     ///< of scripts' answers that wait for their clients to take them
+    struct peri_map exchanges; ///< what policy is to answer: from 8 bytes, the exchange's number
+    uint64_t last_exchange;
+    uint64_t wake_at_ns;
+    uint64_t drain_began_ms, drain_told;
+    uint64_t complained_ms; ///< when the log last said that connections are refused
+    bool draining, drained;
+    bool turn_asked;
+    struct peri_wheel wheel;
+    struct peri_event events[BATCH_EVENTS];
+    uint8_t buffer[READ_BYTES];
+};
+
+static inline uint64_t peri_server_now(const struct peri_server *server) {
+    return uv_now(&server->loop);
+}
+
+// server.c
+
+/// The ports, for peri_hub_set_ports (ports.c).
+struct peri_ports peri_server_ports(struct peri_server *server);
+
+/// The wheel has a timer: its ticks are needed.
+void peri_server_want_ticks(struct peri_server *server);
+
+/// Closes what peri_session_close marked.
+void peri_server_sweep(struct peri_server *server);
+
+// drain.c
+
+void peri_server_drain(struct peri_server *server); ///< begins it
+
+// bind.c
+
+/// Fills server->listeners and server->addresses.
+PERI_MUST_CHECK int peri_listener_bind(struct peri_server *server, struct peri_buffer *error);
+
+/// Closes its socket, and removes the socket's file if it is still the one that was made.
+void peri_listener_forget(struct peri_listener *listener);
+
+// listener.c
+
+/// As text, without the port; an IPv4 address that comes over an IPv6 socket as the former; "unix"
+/// for a socket of the file system.
+void peri_address_print(char out[ADDRESS_MAX], const union peri_address *address);
+
+PERI_MUST_CHECK int peri_listener_open(struct peri_server *server, struct peri_buffer *error);
+void peri_listener_start(struct peri_server *server);
+void peri_listener_close(struct peri_server *server);
+
+// session.c
+
+/// Begins a session, in HTTP.
+/// @param fd      transferred
+/// @param refused there are too many: it gets a 503 and is closed
+void peri_session_begin(struct peri_server *server, int fd, const char *remote, bool refused);
+
+/// Has peri_session_turn run before the loop waits. Allowed in ports.
+void peri_session_want_turn(struct peri_session *session);
+
+/// True when the session should leave the rest to its next turn.
+bool peri_budget_is_spent(struct peri_budget *budget);
+
+void peri_session_turn(struct peri_session *session);
+
+/// Marks it for the sweep. Allowed in ports.
+void peri_session_close(struct peri_session *session);
+
+/// All is written: says so to the peer, and reads on for close_s at most.
+void peri_session_linger(struct peri_session *session);
+
+/// Sends without waiting. A failing socket is marked dead.
+/// @return bytes taken, 0 when it would block or is dead
+size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n);
+
+/// Sends a part of a file without waiting, straight from the system's cache of it.
+/// @return bytes taken, 0 when it would block or is dead; -1: the file can't be read there
+ssize_t peri_session_send_file(struct peri_session *session, int file, uint64_t at, size_t n);
+
+/// The socket is full: from here a peer that takes nothing stalls.
+void peri_session_note_full(struct peri_session *session);
+
+/// Has the peer acknowledged bytes since the socket was full? A slow one may for long leave the
+/// socket too full to take more. @return true, and its clock starts anew
+bool peri_session_has_taken(struct peri_session *session);
+
+/// The sweep's part: gives everything back but the memory that libuv still holds.
+void peri_session_release(struct peri_session *session);
+
+/// A timer of the wheel is due.
+void peri_session_on_timer(struct peri_session *session);
+
+// http.c
+
+enum http_phase {
+    HTTP_READING,  ///< the next request, or nothing yet
+    HTTP_WAITING,  ///< policy is to answer
+    HTTP_OPENING,  ///< the 101 is in `out`, the connection is to be opened
+    HTTP_REPLYING, ///< `out` and the file are being written
+};
+
+struct peri_http {
+    struct peri_request_parser *parser;
+    struct peri_request *request; ///< the present one
+    struct peri_params *params;
+    struct peri_buffer out; ///< an answer, of which out_at bytes are written
+    size_t out_at;
+    size_t counted;             ///< of server->answer_bytes
+    struct peri_range part;     ///< of the file, still to be sent behind `out`
+    struct peri_file_mark mark; ///< of the file, when its head was written
+    uint64_t exchange;          ///< 0: policy owes nothing
+    uint64_t opened;            ///< the exchange that policy accepted; 0: it was not asked
+    uint64_t since_ms;          ///< of the phase, or of the parser's stage
+    uint32_t script;            ///< 0: no route
+    uint32_t served;            ///< requests answered
+    int file;                   ///< -1: none
+    uint8_t phase;              ///< enum http_phase
+    uint8_t parsing;            ///< enum peri_request_stage, as last seen
+    bool upgrade, head, close;  ///< of the present request; close: no other follows
+    struct peri_str protocol;   ///< of the 101; lies in the request
+    char remote[ADDRESS_MAX];
+};
+
+PERI_MUST_CHECK struct peri_http *peri_http_new(struct peri_server *server, const char *remote);
+
+/// The session lets go of HTTP: what policy still answers is dropped.
+void peri_http_drop(struct peri_session *session);
+
+/// Takes bytes until a request is whole and routed.
+void peri_http_input(struct peri_session *session, struct peri_span *in);
+
+/// Goes on after policy has answered, or the socket takes bytes again.
+void peri_http_turn(struct peri_session *session);
+
+/// Goes on as if the route had no `request`: files, then what is said of the route.
+void peri_http_fall_through(struct peri_session *session);
+
+/// When something will be late (UINT64_MAX: nothing), and what to do then.
+uint64_t peri_http_due(const struct peri_session *session);
+void peri_http_late(struct peri_session *session);
+
+// reply.c
+
+/// Puts an answer into `out`. HTTP_REPLYING follows.
+void peri_http_reply(struct peri_session *session, const struct peri_reply *reply);
+
+/// A short answer in plain text. Said in the log.
+/// @param field one more, NULL for none
+void peri_http_refuse(struct peri_session *session, int status, const char *why,
+                      const struct peri_field *field);
+
+/// Answers with a file, or that it has not changed.
+/// @param file its descriptor is transferred
+void peri_http_reply_file(struct peri_session *session, const struct peri_file *file);
+
+/// Writes what is in `out` and in the file. @return true when all is written
+bool peri_http_write(struct peri_session *session);
+
+// upgrade.c
+
+/// Answers an upgrade, at once or by policy.
+/// @param found a route matches
+void peri_http_upgrade(struct peri_session *session, bool found);
+
+/// Puts the 101 into `out`. HTTP_OPENING follows.
+void peri_http_accept(struct peri_session *session, const struct peri_acceptance *acceptance);
+
+/// Writes the 101 and opens the connection. SESSION_WS follows.
+void peri_http_open(struct peri_session *session);
+
+/// Names the request for policy. @return false without memory: it was answered
+bool peri_exchange_begin(struct peri_session *session);
+
+/// Policy's answer counts no longer.
+void peri_exchange_end(struct peri_session *session);
+
+/// @return borrowed; NULL when it was answered, or the client has left
+struct peri_session *peri_exchange_find(const struct peri_server *server, uint64_t exchange);
+
+// websocket.c
+
+/// Takes frames until the hub takes no more, or the budget is spent.
+/// @return false when it is spent: the rest is for the next turn
+bool peri_ws_input(struct peri_session *session, struct peri_span *in, struct peri_budget *budget);
+
+/// Writes the outbox. Called within ports.flush and when the socket takes bytes again.
+void peri_ws_write(struct peri_session *session, struct peri_conn *conn);
+
+/// Reads on when the hub takes input again.
+void peri_ws_resume(struct peri_session *session);
+
+/// Closes, once the connection has ended and all that was to be said is written.
+void peri_ws_finish(struct peri_session *session);
+
+/// There is nothing more to read.
+void peri_ws_eof(struct peri_session *session);
+
+uint64_t peri_ws_due(const struct peri_session *session);
+void peri_ws_late(struct peri_session *session);

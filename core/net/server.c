@@ -1,0 +1,236 @@
+// The loop: when the hub's turns run, when sessions get theirs, and the order in which all ends.
+#include "net/server.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/internal.h"
+#include "net/service.h"
+
+enum {
+    LAST_TURNS = 1000, ///< for `close` handlers, once the host ends
+    LOG_TICK_MS = 250,
+};
+
+static void on_log(uv_timer_t *timer) {
+    (void)timer;
+    peri_log_tick();
+}
+
+static void on_idle(uv_idle_t *idle) {
+    (void)idle; // it is there so that the loop does not wait
+}
+
+/// Gives each session on the work list its turn. What is added meanwhile comes next time.
+static void run_work(struct peri_server *server) {
+    struct peri_list *now = &server->working;
+    assert(peri_list_is_empty(now));
+    while (!peri_list_is_empty(&server->work)) {
+        struct peri_list *item = server->work.next;
+        peri_list_remove(item);
+        peri_list_push(now, item);
+    }
+    while (!peri_list_is_empty(now)) {
+        struct peri_session *session = PERI_CONTAINER(now->next, struct peri_session, work);
+        peri_list_remove(&session->work);
+        peri_session_turn(session);
+    }
+}
+
+void peri_server_sweep(struct peri_server *server) {
+    while (!peri_list_is_empty(&server->closing)) {
+        peri_session_release(PERI_CONTAINER(server->closing.next, struct peri_session, link));
+    }
+}
+
+/// The end of a round of the loop. libuv before 1.45 runs timers ahead of the poll, so this is
+/// called after both: what a timer did must go out before the loop waits.
+static void turn(struct peri_server *server) {
+    run_work(server);
+    server->turn_asked = false;
+    bool more = peri_hub_turn(server->hub);
+    peri_server_sweep(server);
+    if (peri_log_waits() && !uv_is_active((uv_handle_t *)&server->log)) {
+        (void)uv_timer_start(&server->log, on_log, LOG_TICK_MS, 0);
+    }
+    if (more || server->turn_asked || !peri_list_is_empty(&server->work)) {
+        (void)uv_idle_start(&server->idle, on_idle);
+    } else {
+        (void)uv_idle_stop(&server->idle);
+    }
+}
+
+static void on_prepare(uv_prepare_t *prepare) {
+    turn(prepare->data);
+}
+
+static void on_check(uv_check_t *check) {
+    turn(check->data);
+}
+
+static void on_tick(uv_timer_t *timer) {
+    struct peri_server *server = timer->data;
+    struct peri_wheel_timer *due;
+    while ((due = peri_wheel_next(&server->wheel, peri_server_now(server)))) {
+        peri_session_on_timer(PERI_CONTAINER(due, struct peri_session, timer));
+    }
+    if (server->wheel.count == 0) {
+        (void)uv_timer_stop(timer);
+    }
+}
+
+void peri_server_want_ticks(struct peri_server *server) {
+    if (!uv_is_active((uv_handle_t *)&server->tick)) {
+        (void)uv_timer_start(&server->tick, on_tick, PERI_WHEEL_TICK_MS, PERI_WHEEL_TICK_MS);
+    }
+}
+
+static void on_signal(uv_signal_t *signal, int number) {
+    struct peri_server *server = signal->data;
+    const char *name = number == SIGINT ? "SIGINT" : "SIGTERM";
+    if (server->draining) {
+        peri_log(PERI_LOG_INFO, "%s again: stopping at once", name);
+    } else {
+        peri_log(PERI_LOG_INFO, "%s: stopping; connections end over %g s (drain_s)", name,
+                 (double)server->limits->drain_ms / 1000);
+    }
+    peri_server_stop(server);
+}
+
+void peri_server_stop(struct peri_server *server) {
+    if (server->draining) {
+        uv_stop(&server->loop);
+    } else {
+        peri_server_drain(server);
+    }
+}
+
+struct peri_server *peri_server_new(const struct peri_server_options *options) {
+    struct peri_server *server = peri_calloc(1, sizeof *server);
+    if (!server || uv_loop_init(&server->loop) < 0) {
+        peri_free(server);
+        return NULL;
+    }
+    server->options = *options;
+    server->limits = options->limits;
+    server->hub = options->hub;
+    server->wake_at_ns = UINT64_MAX;
+    peri_list_init(&server->sessions);
+    peri_list_init(&server->work);
+    peri_list_init(&server->working);
+    peri_list_init(&server->closing);
+    uv_timer_t *const timers[] = {&server->tick, &server->wake, &server->drain, &server->resume,
+                                  &server->log};
+    for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
+        (void)uv_timer_init(&server->loop, timers[i]);
+        timers[i]->data = server;
+    }
+    (void)uv_prepare_init(&server->loop, &server->prepare);
+    (void)uv_check_init(&server->loop, &server->check);
+    (void)uv_idle_init(&server->loop, &server->idle);
+    server->prepare.data = server->check.data = server;
+    for (size_t i = 0; i < 2; i++) {
+        (void)uv_signal_init(&server->loop, &server->signals[i]);
+        server->signals[i].data = server;
+    }
+    peri_wheel_init(&server->wheel, peri_server_now(server));
+    (void)signal(SIGPIPE, SIG_IGN);
+    struct peri_ports ports = peri_server_ports(server);
+    peri_hub_set_ports(server->hub, &ports);
+    return server;
+}
+
+/// As many descriptors as the system grants, less a tenth for files, scripts and libraries.
+static size_t descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return 1000;
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0 && getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+            return 1000;
+        }
+    }
+    rlim_t most = (rlim_t)1 << 24; // a key has no room for more
+    size_t descriptors = (size_t)(limit.rlim_cur < most ? limit.rlim_cur : most);
+    return descriptors - descriptors / 10;
+}
+
+int peri_server_listen(struct peri_server *server, struct peri_buffer *error) {
+    size_t most = descriptor_limit();
+    size_t wanted = (size_t)server->limits->connections;
+    if (wanted > most) {
+        peri_log(PERI_LOG_WARN, "connections=%zu is more than descriptors allow (ulimit -n): %zu",
+                 wanted, most);
+    }
+    server->connection_limit = wanted > 0 && wanted < most ? wanted : most;
+    return peri_listener_open(server, error);
+}
+
+struct peri_str peri_server_addresses(const struct peri_server *server) {
+    return peri_buffer_str(&server->addresses);
+}
+
+/// Every session is closed, every wait cut, and what `close` handlers still do is done.
+static void end_all(struct peri_server *server) {
+    peri_listener_close(server);
+    while (!peri_list_is_empty(&server->sessions)) {
+        peri_session_close(PERI_CONTAINER(server->sessions.next, struct peri_session, link));
+    }
+    peri_server_sweep(server);
+    for (int i = 0; i < LAST_TURNS; i++) {
+        server->options.cut_waits(server->options.arg);
+        if (!peri_hub_turn(server->hub) && peri_hub_count(server->hub) == 0) {
+            break;
+        }
+    }
+}
+
+int peri_server_start(struct peri_server *server) {
+    return uv_signal_start(&server->signals[0], on_signal, SIGINT) < 0 ||
+                   uv_signal_start(&server->signals[1], on_signal, SIGTERM) < 0
+               ? PERI_E_SYSTEM
+               : PERI_OK;
+}
+
+void peri_server_run(struct peri_server *server) {
+    server->policy = peri_hub_policy(server->hub);
+    (void)uv_prepare_start(&server->prepare, on_prepare);
+    (void)uv_check_start(&server->check, on_check);
+    peri_listener_start(server);
+    peri_service_notify("READY=1");
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    end_all(server);
+}
+
+static void close_handle(uv_handle_t *handle, void *arg) {
+    (void)arg;
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, NULL); // sessions' handles are closing already
+    }
+}
+
+void peri_server_free(struct peri_server *server) {
+    if (!server) {
+        return;
+    }
+    // Once libuv lets go of them, a signal would kill a program that is about to end well.
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    peri_listener_close(server);
+    uv_walk(&server->loop, close_handle, NULL);
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    int rc = uv_loop_close(&server->loop);
+    assert(rc == 0);
+    (void)rc;
+    peri_map_deinit(&server->exchanges);
+    peri_buffer_deinit(&server->addresses);
+    peri_free(server);
+}

@@ -1,0 +1,63 @@
+// A worker's loop: it owns the sockets, reads and writes them, keeps the clocks, and drives the
+// hub turn by turn. Implements hub/ports.h.
+#pragma once
+
+#include "hub/hub.h"
+#include "hub/router.h"
+
+struct peri_server;
+
+enum { PERI_HOST_MAX = 256 };
+
+/// Where to listen: a TCP port, or a socket of the file system.
+struct peri_endpoint {
+    char host[PERI_HOST_MAX]; ///< "localhost": both loopback addresses; else resolved
+    uint16_t port;            ///< 0: the system picks one
+    const char *path;         ///< of a socket of the file system; NULL: host and port count
+};
+
+/// Reads "HOST:PORT", "[IPV6]:PORT" or "unix:PATH".
+/// @param text outlives the endpoint
+/// @return false for anything else
+bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text);
+
+struct peri_server_options {
+    /// Not used when a service manager has passed sockets (LISTEN_FDS).
+    const struct peri_endpoint *endpoints;
+    size_t endpoint_count;
+    const struct peri_limits *limits; ///< final when peri_server_listen is called
+    const struct peri_router *router; ///< filled when peri_server_run is called
+    const char *public_dir;           ///< NULL for no files
+    struct peri_hub *hub;             ///< its policy is set when peri_server_run is called
+    void (*cut_waits)(void *arg);     ///< the host ends: no handler may wait any longer
+    void *arg;
+};
+
+/// Gives the hub its ports.
+/// @param options copied; what it points to outlives the server
+/// @return owned; NULL when out of memory
+PERI_MUST_CHECK struct peri_server *peri_server_new(const struct peri_server_options *options);
+
+/// Binds and listens. Who connects waits until peri_server_run.
+/// @param error on failure: appended with one line for the user
+/// @return PERI_OK; PERI_E_SYSTEM; PERI_E_MEMORY
+PERI_MUST_CHECK int peri_server_listen(struct peri_server *server, struct peri_buffer *error);
+
+/// Where it listens, a line each: "http://HOST:PORT" or "unix:PATH". Borrowed.
+struct peri_str peri_server_addresses(const struct peri_server *server);
+
+/// From here on SIGINT and SIGTERM are the server's, and wait for peri_server_run.
+/// @return PERI_OK; PERI_E_SYSTEM when they can't be had
+PERI_MUST_CHECK int peri_server_start(struct peri_server *server);
+
+/// Serves until SIGINT or SIGTERM, then drains (limits drain_s and drain_stop_s); a second
+/// signal ends at once. Afterwards every connection is detached. A service manager is told both.
+void peri_server_run(struct peri_server *server);
+
+/// What a signal does: begins to drain, or ends at once when it is draining. From the loop's own
+/// thread.
+void peri_server_stop(struct peri_server *server);
+
+/// The program is about to end: SIGINT and SIGTERM stay blocked. The hub must not be used
+/// afterwards, since its ports are gone.
+void peri_server_free(struct peri_server *server); ///< NULL does nothing

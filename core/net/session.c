@@ -1,0 +1,410 @@
+// A session: one accepted socket from its first byte to its last, whatever is spoken on it. What
+// the socket is watched for, when it is read, and how it ends.
+#include <assert.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/internal.h"
+
+/// False while what was read must wait: for a handler, for an answer to be written.
+static bool is_reading(const struct peri_session *session) {
+    switch ((enum session_stage)session->stage) {
+    case SESSION_HTTP: return session->http->phase == HTTP_READING;
+    case SESSION_WS: return !session->paused;
+    case SESSION_LINGER: return true;
+    }
+    return false;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+/// Watches the socket for what the session's state asks for.
+static void watch(struct peri_session *session) {
+    int events = 0;
+    if (session->hangup || session->eof) {
+        // Nothing more can be noticed, and an error would be told again and again.
+    } else if (is_reading(session)) {
+        events = UV_READABLE; // with a backlog too, as it is taken up in the next turn
+    } else if (!session->left) {
+        events = UV_DISCONNECT; // a FIN, noticed while reading is paused; once, as it stays true
+    }
+    if (session->want_write && !session->dead) {
+        events |= UV_WRITABLE;
+    }
+    if (events == session->polled) {
+        return;
+    }
+    session->polled = events;
+    if (events == 0) {
+        (void)uv_poll_stop(&session->poll);
+    } else if (uv_poll_start(&session->poll, events, on_poll) < 0) {
+        peri_session_close(session);
+    }
+}
+
+static uint64_t due_ms(const struct peri_session *session) {
+    switch ((enum session_stage)session->stage) {
+    case SESSION_HTTP: return peri_http_due(session);
+    case SESSION_WS: return peri_ws_due(session);
+    case SESSION_LINGER: return session->since_ms + session->server->limits->close_ms;
+    }
+    return UINT64_MAX;
+}
+
+/// Moves the timer only when something is due earlier: one that fires too early looks again.
+static void set_timer(struct peri_session *session) {
+    struct peri_server *server = session->server;
+    uint64_t due = due_ms(session);
+    if (due != UINT64_MAX && (!peri_wheel_is_set(&session->timer) || session->timer.due_ms > due)) {
+        peri_wheel_set(&server->wheel, &session->timer, due);
+        peri_server_want_ticks(server);
+    }
+}
+
+/// After anything happened to the session.
+static void settle(struct peri_session *session) {
+    if (!session->closing) {
+        watch(session);
+        set_timer(session);
+    }
+}
+
+void peri_session_on_timer(struct peri_session *session) {
+    if (due_ms(session) <= peri_server_now(session->server)) {
+        switch ((enum session_stage)session->stage) {
+        case SESSION_HTTP: peri_http_late(session); break;
+        case SESSION_WS: peri_ws_late(session); break;
+        case SESSION_LINGER: peri_session_close(session); break;
+        }
+    }
+    settle(session);
+}
+
+bool peri_budget_is_spent(struct peri_budget *budget) {
+    uint64_t now = uv_hrtime();
+    if (budget->until_ns == 0) {
+        budget->until_ns = now + TURN_BUDGET_NS;
+    }
+    return now >= budget->until_ns;
+}
+
+/// Handles bytes until they are used up or must wait: for what the session waits for, or for the
+/// next turn, since others want theirs.
+static void feed(struct peri_session *session, struct peri_span *in) {
+    struct peri_budget budget = {0};
+    bool more = true;
+    while (more && in->len > 0 && !session->closing && is_reading(session)) {
+        switch ((enum session_stage)session->stage) {
+        case SESSION_HTTP:
+            peri_http_input(session, in);
+            more = in->len == 0 || !peri_budget_is_spent(&budget);
+            break;
+        case SESSION_WS: more = peri_ws_input(session, in, &budget); break;
+        case SESSION_LINGER: in->len = 0; break;
+        }
+    }
+    if (!more) {
+        peri_session_want_turn(session);
+    }
+}
+
+static void feed_backlog(struct peri_session *session) {
+    struct peri_backlog *backlog = session->backlog;
+    if (!backlog) {
+        return;
+    }
+    struct peri_span in = {backlog->bytes + backlog->at, backlog->len - backlog->at};
+    feed(session, &in);
+    backlog->at = backlog->len - in.len;
+    if (in.len == 0) {
+        peri_free(backlog);
+        session->backlog = NULL;
+    }
+}
+
+static void keep(struct peri_session *session, const struct peri_span *in) {
+    struct peri_backlog *backlog = peri_alloc(sizeof *backlog + in->len);
+    if (!backlog) {
+        peri_log(PERI_LOG_ERROR, "out of memory: a connection is closed");
+        peri_session_close(session);
+        return;
+    }
+    backlog->at = 0;
+    backlog->len = in->len;
+    memcpy(backlog->bytes, in->ptr, in->len);
+    session->backlog = backlog;
+}
+
+/// There is nothing more to read: the peer's FIN, or an error.
+static void on_eof(struct peri_session *session) {
+    session->eof = true;
+    switch ((enum session_stage)session->stage) {
+    case SESSION_HTTP:
+    case SESSION_LINGER: peri_session_close(session); break;
+    case SESSION_WS: peri_ws_eof(session); break;
+    }
+}
+
+/// One recv. @return true when there may be more
+static bool read_once(struct peri_session *session) {
+    struct peri_server *server = session->server;
+    ssize_t n = recv(session->fd, server->buffer, sizeof server->buffer, MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) {
+        return true;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !session->hangup) {
+        return false;
+    }
+    if (n <= 0) {
+        on_eof(session);
+        return false;
+    }
+    session->quiet_ms = peri_server_now(server);
+    struct peri_span in = {server->buffer, (size_t)n};
+    feed(session, &in);
+    if (in.len > 0 && !session->closing) {
+        keep(session, &in);
+    }
+    return true;
+}
+
+/// The socket has failed or the peer has reset it: what had arrived before still counts.
+static void read_rest(struct peri_session *session) {
+    if (!session->eof && !session->backlog && is_reading(session) && read_once(session)) {
+        peri_session_want_turn(session);
+    }
+}
+
+/// The peer has left while reading is paused.
+static void on_left(struct peri_session *session) {
+    bool first = !session->left;
+    session->left = true;
+    switch ((enum session_stage)session->stage) {
+    case SESSION_HTTP:
+        // Half-closing after a request is legal, so that one is still answered.
+        if (session->hangup || session->http->upgrade) {
+            if (session->http->phase != HTTP_OPENING) {
+                peri_session_close(session);
+            }
+        }
+        break;
+    case SESSION_WS:
+        if (first && session->key != 0) {
+            peri_hub_gone_quiet(session->server->hub, session->key);
+        }
+        break;
+    case SESSION_LINGER: break;
+    }
+}
+
+static void on_writable(struct peri_session *session) {
+    if (session->stage == SESSION_WS) {
+        struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
+        if (conn) {
+            peri_ws_write(session, conn);
+        } else {
+            session->want_write = false;
+        }
+        return;
+    }
+    session->want_write = false;
+    peri_session_want_turn(session);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct peri_session *session = PERI_CONTAINER(poll, struct peri_session, poll);
+    if (session->closing) {
+        return;
+    }
+    if (status < 0) { // an error on the socket: libuv has stopped watching it
+        session->hangup = session->dead = true;
+        session->polled = 0;
+    }
+    if (events & UV_WRITABLE) {
+        on_writable(session);
+    }
+    if (session->hangup) {
+        peri_session_want_turn(session);
+    } else if (events & UV_READABLE) {
+        if (is_reading(session) && !session->backlog && !session->closing) {
+            (void)read_once(session);
+        }
+    } else if (events & UV_DISCONNECT) {
+        on_left(session);
+    }
+    settle(session);
+}
+
+void peri_session_turn(struct peri_session *session) {
+    if (session->stage == SESSION_HTTP) {
+        peri_http_turn(session);
+    } else if (session->stage == SESSION_WS) {
+        peri_ws_resume(session);
+    }
+    feed_backlog(session);
+    if (session->hangup && !session->closing) {
+        read_rest(session);
+        if (!session->closing && !session->eof && !is_reading(session)) {
+            on_left(session);
+        }
+    }
+    if (session->stage == SESSION_WS && !session->closing) {
+        peri_ws_finish(session);
+    }
+    settle(session);
+}
+
+void peri_session_want_turn(struct peri_session *session) {
+    if (!session->closing && peri_list_is_empty(&session->work)) {
+        peri_list_push(&session->server->work, &session->work);
+    }
+}
+
+static void fail_socket(struct peri_session *session) {
+    session->dead = session->hangup = true;
+    peri_session_want_turn(session);
+}
+
+size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n) {
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, // sendmsg only reads it
+                             .msg_iovlen = (size_t)n};
+    if (session->dead) {
+        return 0;
+    }
+    for (;;) {
+        ssize_t taken = sendmsg(session->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (taken >= 0) {
+            session->taken_ms = peri_server_now(session->server);
+            return (size_t)taken;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            fail_socket(session);
+            return 0;
+        }
+    }
+}
+
+ssize_t peri_session_send_file(struct peri_session *session, int file, uint64_t at, size_t n) {
+    off_t offset = (off_t)at; // within the size of a file
+    while (!session->dead) {
+        ssize_t taken = sendfile(session->fd, file, &offset, n);
+        if (taken > 0) {
+            session->taken_ms = peri_server_now(session->server);
+            return taken;
+        }
+        if (taken == 0 || errno == EIO || errno == EINVAL) {
+            return -1; // it is shorter by now, or its disk has failed
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            fail_socket(session);
+        }
+    }
+    return 0;
+}
+
+/// 0 where the system can't tell.
+static int unacked_bytes(const struct peri_session *session) {
+    int bytes = 0;
+    return ioctl(session->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+void peri_session_note_full(struct peri_session *session) {
+    session->unacked = unacked_bytes(session);
+}
+
+bool peri_session_has_taken(struct peri_session *session) {
+    int unacked = unacked_bytes(session);
+    if (unacked >= session->unacked) {
+        return false;
+    }
+    session->unacked = unacked;
+    session->taken_ms = peri_server_now(session->server);
+    return true;
+}
+
+void peri_session_linger(struct peri_session *session) {
+    peri_http_drop(session);
+    session->stage = SESSION_LINGER;
+    peri_session_want_turn(session); // for the backlog, which may be what is handled just now
+    session->want_write = false;
+    session->since_ms = peri_server_now(session->server);
+    if (session->eof || session->left || session->dead || shutdown(session->fd, SHUT_WR) < 0) {
+        peri_session_close(session);
+    }
+}
+
+void peri_session_begin(struct peri_server *server, int fd, const char *remote, bool refused) {
+    struct peri_session *session = peri_calloc(1, sizeof *session);
+    struct peri_http *http = session ? peri_http_new(server, remote) : NULL;
+    if (!http || uv_poll_init(&server->loop, &session->poll, fd) < 0) {
+        peri_log(PERI_LOG_ERROR, "out of memory: a connection is refused");
+        if (http) {
+            session->http = http;
+            session->server = server;
+            peri_http_drop(session);
+        }
+        peri_free(session);
+        close(fd);
+        return;
+    }
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    session->server = server;
+    session->http = http;
+    session->fd = fd;
+    session->quiet_ms = session->taken_ms = http->since_ms = peri_server_now(server);
+    peri_list_init(&session->work);
+    peri_list_push(&server->sessions, &session->link);
+    server->session_count++;
+    if (refused) {
+        const struct peri_field later = {PERI_STR("Retry-After"), PERI_STR("10")};
+        http->close = true;
+        peri_http_refuse(session, 503, "too many connections", &later);
+        peri_session_want_turn(session);
+    }
+    settle(session);
+}
+
+void peri_session_close(struct peri_session *session) {
+    if (session->closing) {
+        return;
+    }
+    session->closing = true;
+    (void)uv_poll_stop(&session->poll);
+    peri_wheel_unset(&session->server->wheel, &session->timer);
+    peri_list_remove(&session->work);
+    peri_list_remove(&session->link);
+    peri_list_push(&session->server->closing, &session->link);
+}
+
+static void on_closed(uv_handle_t *handle) {
+    peri_free(PERI_CONTAINER((uv_poll_t *)handle, struct peri_session, poll));
+}
+
+void peri_session_release(struct peri_session *session) {
+    assert(session->closing);
+    peri_list_remove(&session->link);
+    session->server->session_count--;
+    peri_http_drop(session);
+    if (session->key != 0) {
+        peri_hub_detach(session->server->hub, session->key);
+    }
+    peri_connection_deinit(&session->ws);
+    peri_free(session->backlog);
+    uv_close((uv_handle_t *)&session->poll, on_closed);
+    close(session->fd);
+}

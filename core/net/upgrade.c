@@ -1,0 +1,158 @@
+// From HTTP to WebSocket: who may, what the 101 says, and the requests that policy has been asked
+// about. RFC 6455 section 4.2
+#include <assert.h>
+
+#include "base/log.h"
+#include "net/internal.h"
+#include "proto/handshake.h"
+#include "proto/response.h"
+#include "proto/text.h"
+
+static struct peri_str exchange_name(const uint64_t *exchange) {
+    return peri_str((const char *)exchange, sizeof *exchange);
+}
+
+bool peri_exchange_begin(struct peri_session *session) {
+    struct peri_http *http = session->http;
+    http->exchange = ++session->server->last_exchange;
+    if (peri_map_put(&session->server->exchanges, exchange_name(&http->exchange), session) !=
+        PERI_OK) {
+        http->exchange = 0;
+        peri_http_refuse(session, 503, "out of memory", NULL);
+        return false;
+    }
+    http->phase = HTTP_WAITING;
+    return true;
+}
+
+void peri_exchange_end(struct peri_session *session) {
+    if (session->http->exchange != 0) {
+        (void)peri_map_take(&session->server->exchanges, exchange_name(&session->http->exchange));
+        session->http->exchange = 0;
+    }
+}
+
+struct peri_session *peri_exchange_find(const struct peri_server *server, uint64_t exchange) {
+    struct peri_session *session = peri_map_get(&server->exchanges, exchange_name(&exchange));
+    return session && !session->closing ? session : NULL;
+}
+
+/// The best of the script's subprotocols that the client offered, as it lies in the request.
+static struct peri_str choose_protocol(const struct peri_request *request,
+                                       const struct peri_str *ours, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        struct peri_str offered;
+        for (size_t cursor = 0; peri_handshake_next_protocol(request, &cursor, &offered);) {
+            if (peri_str_equal(offered, ours[i])) {
+                return offered;
+            }
+        }
+    }
+    return peri_str("", 0);
+}
+
+/// Fields of the 101 that are not a script's to set.
+static bool is_of_the_handshake(struct peri_str name) {
+    return peri_text_equal(name, PERI_STR("upgrade")) ||
+           peri_text_equal(name, PERI_STR("connection")) ||
+           peri_text_equal(name, PERI_STR("date")) ||
+           peri_text_equal(name, PERI_STR("content-length")) ||
+           peri_text_equal(name, PERI_STR("transfer-encoding")) ||
+           (name.len >= 14 && peri_text_equal(peri_str(name.ptr, 14), PERI_STR("sec-websocket-")));
+}
+
+static int write_accept(struct peri_http *http, const struct peri_acceptance *acceptance) {
+    int rc = peri_handshake_accept(&http->out, http->request, http->protocol);
+    for (size_t i = 0; rc == PERI_OK && i < acceptance->field_count; i++) {
+        const struct peri_field *field = &acceptance->fields[i];
+        if (!is_of_the_handshake(field->name)) {
+            rc = peri_response_field(&http->out, field->name, field->value);
+        }
+    }
+    return rc == PERI_OK ? peri_response_end(&http->out) : rc;
+}
+
+void peri_http_accept(struct peri_session *session, const struct peri_acceptance *acceptance) {
+    struct peri_http *http = session->http;
+    const struct peri_policy *policy = session->server->policy;
+    const struct peri_traits *traits = policy->traits(policy->self, http->script);
+    http->protocol =
+        acceptance->protocol.len > 0
+            ? choose_protocol(http->request, &acceptance->protocol, 1)
+            : choose_protocol(http->request, traits->protocols, traits->protocol_count);
+    if (write_accept(http, acceptance) != PERI_OK) {
+        http->out.len = 0;
+        peri_http_refuse(session, 500, "the handshake could not be written", NULL);
+        return;
+    }
+    http->phase = HTTP_OPENING;
+}
+
+void peri_http_upgrade(struct peri_session *session, bool found) {
+    struct peri_http *http = session->http;
+    const struct peri_server *server = session->server;
+    const struct peri_policy *policy = server->policy;
+    struct peri_refusal refusal = {0};
+    if (peri_handshake_check(http->request, &refusal) != PERI_OK) {
+        peri_http_refuse(session, refusal.status, refusal.why, &refusal.field);
+        return;
+    }
+    if (!found) {
+        peri_http_refuse(session, 404, "nothing is here", NULL);
+        return;
+    }
+    const struct peri_traits *traits = policy->traits(policy->self, http->script);
+    if (!policy->admits(policy->self, http->script)) {
+        peri_http_refuse(session, 503, "the script is not ready", NULL);
+    } else if (!traits->has_upgrade && !traits->has_open && !traits->has_message) {
+        peri_http_refuse(session, 404, "no WebSocket is here", NULL);
+    } else if (!peri_handshake_origin_allowed(http->request,
+                                              peri_str_of(server->limits->origins))) {
+        peri_http_refuse(session, 403, "pages of this origin may not connect (origins)", NULL);
+    } else if (!traits->has_upgrade) {
+        peri_http_accept(session, &(struct peri_acceptance){0});
+    } else if (peri_exchange_begin(session)) {
+        policy->upgrade(policy->self, http->script, http->exchange, http->request, http->params,
+                        peri_str_of(http->remote));
+    }
+}
+
+static uint32_t to_u32(uint64_t n) {
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
+void peri_http_open(struct peri_session *session) {
+    struct peri_http *http = session->http;
+    const struct peri_policy *policy = session->server->policy;
+    const struct peri_limits *limits = policy->traits(policy->self, http->script)->limits;
+    session->ws.role = PERI_SERVER;
+    session->ws.max_message_bytes = to_u32(limits->message_bytes);
+    session->ws.max_fragments = to_u32(limits->fragments);
+    session->stage = SESSION_WS;
+    session->quiet_ms = peri_server_now(session->server);
+    (void)peri_http_write(session); // the 101 first: `open` may send at once
+
+    const struct peri_opening opening = {
+        .script = http->script,
+        .transport = session,
+        .exchange = http->opened,
+        .request = http->request,
+        .params = http->params,
+        .protocol = http->protocol,
+        .remote = peri_str_of(http->remote),
+    };
+    int rc = peri_hub_open(session->server->hub, &opening, &session->key);
+    if (rc != PERI_OK) {
+        peri_log(PERI_LOG_ERROR, "out of memory: a connection is not opened");
+        peri_session_close(session);
+        return;
+    }
+    http->params = NULL; // transferred
+    http->phase = HTTP_REPLYING;
+    if (http->out.len == 0) {
+        peri_http_drop(session);
+    }
+    if (session->ended) {
+        peri_session_want_turn(session);
+    }
+}
