@@ -1,0 +1,17 @@
+// The commands of the program, one file each.
+#pragma once
+
+#include "base/status.h"
+
+enum peri_exit { PERI_EXIT_DONE = 0, PERI_EXIT_FAILED = 1, PERI_EXIT_USAGE = 2 };
+
+/// Runs `perigee serve`. argv[0] is the first word behind the command's name.
+enum peri_exit peri_command_serve(int argc, char **argv);
+
+/// One line on stderr: what is wrong, and the way out.
+void peri_complain(const char *format, ...) PERI_PRINTF(1, 2);
+
+/// Takes an option's value: `--name VALUE` or `--name=VALUE` at argv[*at], advanced to the last
+/// word it took.
+/// @return 1 and *value set; 0: another option; -1: it has no value, which was said
+int peri_option(int argc, char **argv, int *at, const char *name, const char **value);
