@@ -1,0 +1,121 @@
+"""The real program, served from a folder that the test writes."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support import host as support
+from support.host import ROOT, START_S
+from wire import Client, Wire
+
+
+def program() -> str:
+    """PERIGEE, else the build with most checks in it."""
+    if path := os.environ.get("PERIGEE"):
+        return path
+    for preset in ("asan", "debug", "release"):
+        if (path := ROOT / "build" / preset / "perigee").exists():
+            return str(path)
+    pytest.fail("nothing is built: make build")
+
+
+def check_sanitizers(log: str) -> None:
+    assert "Sanitizer" not in log and "runtime error:" not in log, log
+
+
+class Host(support.Host):
+    """As any host, with what tests down at the bytes ask of one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        args: tuple[str, ...],
+        under: tuple[str, ...] = (),
+        executable: str = "",
+    ):
+        super().__init__(folder, *args, executable=executable or program(), under=under)
+
+    def text(self) -> str:
+        return "\n".join(self.log)
+
+    def wait(self, holds, limit_s: float = 10):
+        end = time.monotonic() + limit_s
+        while not (answer := holds()):
+            assert time.monotonic() < end, f"waited {limit_s} s in vain\n{self.text()}"
+            time.sleep(0.01)
+        return answer
+
+    def count(self, words: str) -> int:
+        return sum(words in line for line in list(self.log))
+
+    def wait_log(self, words: str, times: int = 1, limit_s: float = 10) -> None:
+        """Until the log has these words in so many lines, and not in more."""
+        self.wait(lambda: self.count(words) >= times, limit_s)
+        assert self.count(words) == times, self.text()
+
+    def wire(self, **options) -> Wire:
+        return Wire(self.port, **options)
+
+    def client(self, path="/", **fields) -> Client:
+        """A WebSocket, its handshake done."""
+        client = Client(self.port)
+        answer = client.upgrade(path, **fields)
+        assert answer.status == 101, answer
+        return client
+
+    def get(self, path="/", method="GET", **fields):
+        with self.wire() as wire:
+            return wire.request(path, method, **fields)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes files and answers their folder: folder({"echo.lua": TEXT})."""
+
+    def write(files: dict[str, str | bytes]) -> Path:
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def serve(folder):
+    """Serves files until the test ends: serve({"echo.lua": TEXT}, flags...)."""
+    hosts = []
+
+    def start(files: dict[str, str | bytes], *args: str) -> Host:
+        hosts.append(Host(folder(files), args))
+        return hosts[-1]
+
+    yield start
+    for host in hosts:
+        try:
+            if host.process.poll() is None:
+                host.signal()
+                time.sleep(0.01)
+                host.signal()  # at once: nobody waits for what a test left open
+            assert host.end() == 0, host.text()
+        finally:
+            host.kill()
+        check_sanitizers(host.text())
+
+
+@pytest.fixture
+def run():
+    """Runs the program to its end: run("serve", ...) -> (status, stdout, stderr)."""
+
+    def start(*args: str, limit_s: float = START_S):
+        done = subprocess.run(
+            [program(), *args], capture_output=True, text=True, timeout=limit_s, check=False
+        )
+        check_sanitizers(done.stderr)
+        return done.returncode, done.stdout, done.stderr
+
+    return start

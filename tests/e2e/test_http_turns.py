@@ -1,0 +1,109 @@
+"""Who waits for whom: a connection with a full read buffer leaves others their turn, a body that
+is too large is stopped as soon as that is known."""
+
+from wire import TEXT, close_frame, frame, head
+
+BUSY = """
+local done = 0
+local function work()
+  local x = 0
+  for i = 1, 20000 do x = x + i % 7 end
+  done = done + 1
+end
+return {
+  message = function(conn, text)
+    if text == "?" then conn:send("done " .. done) return end
+    work()
+    conn:send("x")
+  end,
+  request = function(req)
+    if req.query.how then return 200, tostring(done) end
+    work()
+    return 200, "x"
+  end,
+}
+"""
+SMALL = """
+return {
+  limits = { body_bytes = 1000 },
+  request = function(req) return 200, tostring(#(req.body or "")) end,
+}
+"""
+MANY = 4000
+
+
+def test_messages_of_one_read_leave_others_their_turn(serve):
+    host = serve({"busy.lua": BUSY})
+    with host.client("/busy") as busy, host.client("/busy") as other:
+        busy.text(*["x"] * MANY)
+        assert busy.hear_text() == "x"  # so its buffer is being worked on
+        other.text("?")
+        done = int(other.hear_text().split()[1])
+        assert done < MANY // 2
+        for _ in range(MANY - 1):
+            assert busy.hear_text() == "x"
+
+
+def test_requests_of_one_read_leave_others_their_turn(serve):
+    host = serve({"busy.lua": BUSY}, "--limit", "keepalive_requests=100000")
+    with host.wire() as busy, host.wire() as other:
+        busy.send(head("/busy") * 1500)
+        assert busy.answer().body == b"x"
+        done = int(other.request("/busy?how=1").body)
+        assert done < 1000
+        for _ in range(1499):
+            assert busy.answer().body == b"x"
+
+
+def test_what_waits_for_its_turn_is_run_before_the_end(serve):
+    host = serve({"busy.lua": BUSY})
+    for i, end in enumerate(("half_close", "reset", "close_frame")):
+        wanted = 500 * (i + 1)
+        with host.client("/busy") as client:
+            client.text(*["x"] * 500)
+            if end == "close_frame":
+                client.send(close_frame(1000))
+                for _ in range(500):
+                    assert client.hear_text() == "x"
+                assert client.hear_close()[0] == 1000
+            else:
+                assert client.hear_text() == "x"
+                getattr(client, end)()
+            host.wait(lambda n=wanted: int(host.get("/busy?how=1").body) >= n, 30)
+
+
+def test_a_body_over_the_scripts_own_limit_is_refused_before_it_comes(serve):
+    host = serve({"small.lua": SMALL})
+    with host.wire() as wire:
+        assert wire.request("/small", "POST", b"x" * 1000).body == b"1000"
+        wire.send(head("/small", "POST", Content_Length=1001, Expect="100-continue"))
+        assert wire.answer().status == 413  # and no 100 before it
+        assert wire.rest() == b""
+    with host.wire() as wire:
+        wire.send(head("/small", "POST", Content_Length=1001))
+        assert wire.answer().status == 413
+        assert wire.rest() == b""
+    with host.wire() as wire:  # in chunks: with the first byte too many
+        wire.send(head("/small", "POST", Transfer_Encoding="chunked"))
+        wire.send(b"3e8\r\n", b"x" * 1000, b"\r\n10\r\nx")
+        assert wire.answer().status == 413
+    with host.wire() as wire:  # all of it in one read
+        wire.send(head("/small", "POST", Content_Length=1001) + b"x" * 1001)
+        assert wire.answer().status == 413
+    with host.wire() as wire:  # the limit is this route's only
+        wire.send(head("/elsewhere", "POST", Content_Length=1001))
+        wire.send(b"x" * 1001)
+        assert wire.answer().status == 404
+        assert wire.request("/small", "POST", b"x" * 1000).body == b"1000"
+    host.wait(lambda: host.count("body_bytes") >= 4)
+
+
+def test_a_frame_behind_a_full_budget_keeps_its_order(serve):
+    host = serve({"busy.lua": BUSY})
+    with host.client("/busy") as client:
+        client.send(*[frame(TEXT, "x")] * 300, frame(TEXT, "?"), *[frame(TEXT, "x")] * 300)
+        for _ in range(300):
+            assert client.hear_text() == "x"
+        assert client.hear_text() == "done 300"
+        for _ in range(300):
+            assert client.hear_text() == "x"

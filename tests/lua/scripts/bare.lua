@@ -1,0 +1,1 @@
+return { message = function() end }

@@ -1,0 +1,5 @@
+return {
+  message = function(conn, data, kind)
+    conn:send(data, kind)
+  end,
+}

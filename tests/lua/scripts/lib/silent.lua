@@ -1,0 +1,1 @@
+rawset(_G, "silent_ran", true)

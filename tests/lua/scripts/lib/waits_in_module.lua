@@ -1,0 +1,1 @@
+require("ws").sleep(0)

@@ -1,0 +1,1 @@
+return { request = function() return 200, "only this" end, close = function() end }

@@ -1,0 +1,2 @@
+-- Slow members, by the default policy.
+return require "slow_members"

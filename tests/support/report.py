@@ -1,0 +1,48 @@
+"""What an acceptance program prints: `name: value` lines, the verdict last."""
+
+import sys
+import traceback
+from collections.abc import Callable
+
+
+class Report:
+    def __init__(self):
+        self.failures: list[str] = []
+
+    @staticmethod
+    def figure(name: str, value) -> None:
+        print(f"{name}: {value}", flush=True)
+
+    def fail(self, why: str) -> None:
+        self.failures.append(why)
+
+    def check(self, name: str, observations: int, wrong: list[str], least: int = 1) -> None:
+        """One claim: how often it was looked at, and each time that it did not hold.
+
+        @param least  with fewer observations nothing was shown
+        """
+        if observations < least:
+            wrong = [*wrong, f"{observations} observations, {least} needed"]
+        verdict = f"failed {len(wrong)}" if wrong else "ok"
+        self.figure(name, f"{verdict}, {observations} observations")
+        for why in wrong[:3]:
+            print(f"  {why}", flush=True)
+        if wrong:
+            self.fail(f"{name}: {wrong[0]}")
+
+    def verdict(self) -> int:
+        """Prints it. @return the exit status"""
+        text = f"failed: {'; '.join(self.failures)}" if self.failures else "ok"
+        self.figure("verdict", text)
+        return 1 if self.failures else 0
+
+
+def run(main: Callable[[Report], None]) -> None:
+    """Runs an acceptance program; what it raises is a failure too."""
+    report = Report()
+    try:
+        main(report)
+    except Exception as error:
+        traceback.print_exc()
+        report.fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    sys.exit(report.verdict())
