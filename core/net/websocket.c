@@ -248,6 +248,8 @@ void peri_ws_late(struct peri_session *session) {
     }
     log_end(session, PERI_LOG_INFO, "connection lost", 1006,
             session->want_write ? "it takes nothing (stall_s)" : "no pong (pong_s)");
+    // It ends here and now: who floods and never reads must not be heard for as long as it sends.
     session->dead = session->hangup = true;
+    peri_hub_end(session->server->hub, session->key, PERI_END_LOST, 1006, PERI_STR(""));
     peri_session_want_turn(session);
 }

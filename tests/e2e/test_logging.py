@@ -193,7 +193,7 @@ def test_a_reader_who_stops_does_not_stop_the_host(folder):
     lines = text.decode().splitlines()
     assert all(line.startswith("time=") for line in lines)
     lost = sum(int(found[1]) for found in map(re.compile(r" dropped=(\d+)").search, lines) if found)
-    assert lost + sum('"again 0.' in line for line in lines) == 20000
+    assert lost + sum('"again ' in line for line in lines) == 20000
 
 
 def test_a_reader_who_never_comes_back_does_not_keep_the_host(folder):

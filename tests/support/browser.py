@@ -111,7 +111,11 @@ class ChatPage:
 
     def messages(self) -> list[tuple[str, str]]:
         """(who, what), in order."""
-        return list(zip(self.texts(".message .name"), self.texts(".message .text"), strict=True))
+        script = (
+            "return [...document.querySelectorAll('.message')].map((e) =>"
+            " ['.name', '.text'].map((part) => e.querySelector(part).textContent))"
+        )
+        return [(who, what) for who, what in self.driver.execute_script(script)]
 
     def wait_for_message(self, who: str, text: str) -> None:
         def there():
