@@ -3,16 +3,33 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/command.h"
 #include "version.h"
 
-static const char usage[] = "usage: perigee COMMAND [ARGUMENTS]\n"
-                            "\n"
-                            "  perigee serve [DIR]   serve a folder of scripts (default: scripts)\n"
-                            "  perigee --version     say which version this is\n"
-                            "  perigee --help        say this\n"
-                            "\n"
-                            "perigee COMMAND --help says more about one.\n";
+static const struct {
+    const char *name;
+    const char *form; ///< what follows the name
+    const char *what;
+    enum peri_exit (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", "[DIR]", "serve a folder of scripts (default: scripts)", peri_command_serve},
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_usage(FILE *out) {
+    (void)fputs("usage: perigee COMMAND [ARGUMENTS]\n\n", out);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        (void)fprintf(out, "  perigee %-7s %-7s  %s\n", commands[i].name, commands[i].form,
+                      commands[i].what);
+    }
+    (void)fputs("  perigee --version        say which version this is\n"
+                "  perigee --help           say this\n"
+                "\n"
+                "perigee COMMAND --help says more about one.\n",
+                out);
+}
 
 void peri_complain(const char *format, ...) {
     va_list args;
@@ -41,24 +58,42 @@ int peri_option(int argc, char **argv, int *at, const char *name, const char **v
     return 1;
 }
 
-int main(int argc, char **argv) {
-    const char *command = argc > 1 ? argv[1] : "";
-    if (strcmp(command, "serve") == 0) {
-        return peri_command_serve(argc - 2, argv + 2);
+/// The command whose name is most like it; NULL when none is.
+static const char *nearest_command(const char *name) {
+    const char *found = NULL;
+    size_t least = strlen(name) / 2 + 1; // further off, it is no likeness
+    for (size_t i = 0; i < COMMANDS; i++) {
+        size_t distance = peri_distance(peri_str_of(name), peri_str_of(commands[i].name));
+        if (distance < least) {
+            least = distance;
+            found = commands[i].name;
+        }
     }
-    if (strcmp(command, "--version") == 0) {
+    return found;
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "";
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            return commands[i].run(argc - 2, argv + 2);
+        }
+    }
+    if (strcmp(name, "--version") == 0) {
         (void)puts("perigee " PERIGEE_VERSION);
         return PERI_EXIT_DONE;
     }
-    if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 ||
-        strcmp(command, "help") == 0) {
-        (void)fputs(usage, stdout);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_usage(stdout);
         return PERI_EXIT_DONE;
     }
-    if (command[0] == '\0') {
-        (void)fputs(usage, stderr);
+    const char *near = nearest_command(name);
+    if (name[0] == '\0') {
+        print_usage(stderr);
+    } else if (near) {
+        peri_complain("there is no command \"%s\": did you mean %s?", name, near);
     } else {
-        peri_complain("there is no command \"%s\": see perigee --help", command);
+        peri_complain("there is no command \"%s\": see perigee --help", name);
     }
     return PERI_EXIT_USAGE;
 }
