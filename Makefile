@@ -25,11 +25,16 @@ lint:
 
 format:
 	tools/setup test
-	find core tests -name '*.[ch]' | xargs build/venv/bin/clang-format -i
-	build/venv/bin/ruff format -q tests tests/run
+	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
+	build/venv/bin/ruff format -q tests tests/run tools/docs
+
+# The tables of docs/configuration.md, from those in the code.
+docs: build
+	cmake --build --preset release --target settings_tables
+	tools/docs build/release/settings_tables
 
 # Keeps what tools/setup fetched.
 clean:
 	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results
 
-.PHONY: build run test acceptance lint format clean
+.PHONY: build run test acceptance lint format docs clean

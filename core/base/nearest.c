@@ -26,3 +26,16 @@ size_t peri_distance(struct peri_str a, struct peri_str b) {
     }
     return row[b.len];
 }
+
+struct peri_nearest peri_nearest(struct peri_str name) {
+    // Further off than half of its letters, it is no likeness.
+    return (struct peri_nearest){.name_ = name, .least_ = name.len / 2 + 1};
+}
+
+void peri_nearest_try(struct peri_nearest *nearest, const char *candidate) {
+    size_t distance = peri_distance(nearest->name_, peri_str_of(candidate));
+    if (distance < nearest->least_) {
+        nearest->least_ = distance;
+        nearest->found = candidate;
+    }
+}

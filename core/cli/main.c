@@ -58,20 +58,6 @@ int peri_option(int argc, char **argv, int *at, const char *name, const char **v
     return 1;
 }
 
-/// The command whose name is most like it; NULL when none is.
-static const char *nearest_command(const char *name) {
-    const char *found = NULL;
-    size_t least = strlen(name) / 2 + 1; // further off, it is no likeness
-    for (size_t i = 0; i < COMMANDS; i++) {
-        size_t distance = peri_distance(peri_str_of(name), peri_str_of(commands[i].name));
-        if (distance < least) {
-            least = distance;
-            found = commands[i].name;
-        }
-    }
-    return found;
-}
-
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     for (size_t i = 0; i < COMMANDS; i++) {
@@ -87,11 +73,14 @@ int main(int argc, char **argv) {
         print_usage(stdout);
         return PERI_EXIT_DONE;
     }
-    const char *near = nearest_command(name);
+    struct peri_nearest nearest = peri_nearest(peri_str_of(name));
+    for (size_t i = 0; i < COMMANDS; i++) {
+        peri_nearest_try(&nearest, commands[i].name);
+    }
     if (name[0] == '\0') {
         print_usage(stderr);
-    } else if (near) {
-        peri_complain("there is no command \"%s\": did you mean %s?", name, near);
+    } else if (nearest.found) {
+        peri_complain("there is no command \"%s\": did you mean %s?", name, nearest.found);
     } else {
         peri_complain("there is no command \"%s\": see perigee --help", name);
     }

@@ -2,6 +2,8 @@
 #include "hub/limits.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/nearest.h"
@@ -85,27 +87,13 @@ static uint64_t *number_at(struct peri_limits *limits, const struct peri_limit_s
     return (uint64_t *)(void *)((char *)limits + spec->offset); // the table says it is one
 }
 
-static const struct peri_limit_spec *find(struct peri_str name) {
+const struct peri_limit_spec *peri_limit_find(struct peri_str name) {
     for (size_t i = 0; i < peri_limit_spec_count; i++) {
         if (peri_str_equal(spec_name(&peri_limit_specs[i]), name)) {
             return &peri_limit_specs[i];
         }
     }
     return NULL;
-}
-
-static const struct peri_limit_spec *nearest(struct peri_str name, bool for_scripts) {
-    const struct peri_limit_spec *best = NULL;
-    size_t least = name.len / 2 + 1; // further off, it is no likeness
-    for (size_t i = 0; i < peri_limit_spec_count; i++) {
-        const struct peri_limit_spec *spec = &peri_limit_specs[i];
-        size_t d = peri_distance(spec_name(spec), name);
-        if (d < least && (spec->for_scripts || !for_scripts)) {
-            least = d;
-            best = spec;
-        }
-    }
-    return best;
 }
 
 /// An error that cannot be told is an error still.
@@ -116,9 +104,14 @@ static const struct peri_limit_spec *nearest(struct peri_str name, bool for_scri
 #define SHOWN(text) (int)((text).len < 80 ? (text).len : 80), (text).ptr ? (text).ptr : ""
 
 static int unknown(struct peri_str name, bool for_scripts, struct peri_buffer *error) {
-    const struct peri_limit_spec *near = nearest(name, for_scripts);
-    if (near) {
-        return TELL(error, "unknown limit \"%.*s\": did you mean %s?", SHOWN(name), near->name);
+    struct peri_nearest nearest = peri_nearest(name);
+    for (size_t i = 0; i < peri_limit_spec_count; i++) {
+        if (peri_limit_specs[i].for_scripts || !for_scripts) {
+            peri_nearest_try(&nearest, peri_limit_specs[i].name);
+        }
+    }
+    if (nearest.found) {
+        return TELL(error, "unknown limit \"%.*s\": did you mean %s?", SHOWN(name), nearest.found);
     }
     return TELL(error, "unknown limit \"%.*s\"", SHOWN(name));
 }
@@ -277,13 +270,13 @@ void peri_limits_init(struct peri_limits *limits) {
 
 int peri_limits_set(struct peri_limits *limits, struct peri_str name, struct peri_str value,
                     struct peri_buffer *error) {
-    const struct peri_limit_spec *spec = find(name);
+    const struct peri_limit_spec *spec = peri_limit_find(name);
     return spec ? set(limits, spec, value, error) : unknown(name, false, error);
 }
 
 int peri_limits_tighten(struct peri_limits *limits, struct peri_str name, struct peri_str value,
                         struct peri_buffer *error) {
-    const struct peri_limit_spec *spec = find(name);
+    const struct peri_limit_spec *spec = peri_limit_find(name);
     if (!spec) {
         return unknown(name, true, error);
     }
@@ -303,4 +296,38 @@ int peri_limits_tighten(struct peri_limits *limits, struct peri_str name, struct
     }
     *present = tighter;
     return PERI_OK;
+}
+
+static int print_bytes(uint64_t bytes, struct peri_buffer *out) {
+    static const struct {
+        uint64_t bytes;
+        const char *name;
+    } units[] = {{GIB, "GiB"}, {MIB, "MiB"}, {KIB, "KiB"}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (bytes > 0 && bytes % units[i].bytes == 0) {
+            return peri_buffer_printf(out, "%" PRIu64 " %s", bytes / units[i].bytes, units[i].name);
+        }
+    }
+    return peri_buffer_printf(out, "%" PRIu64, bytes);
+}
+
+static int print_seconds(uint64_t ms, struct peri_buffer *out) {
+    char fraction[8];
+    int digits = snprintf(fraction, sizeof fraction, ".%03u", (unsigned)(ms % 1000));
+    while (digits > 0 && (fraction[digits - 1] == '0' || fraction[digits - 1] == '.')) {
+        digits--;
+    }
+    return peri_buffer_printf(out, "%" PRIu64 "%.*s", ms / 1000, digits, fraction);
+}
+
+int peri_limits_print(const struct peri_limits *limits, const struct peri_limit_spec *spec,
+                      struct peri_buffer *out) {
+    const void *at = (const char *)limits + spec->offset;
+    switch (spec->kind) {
+    case PERI_LIMIT_COUNT: return peri_buffer_printf(out, "%" PRIu64, *(const uint64_t *)at);
+    case PERI_LIMIT_BYTES: return print_bytes(*(const uint64_t *)at, out);
+    case PERI_LIMIT_SECONDS: return print_seconds(*(const uint64_t *)at, out);
+    case PERI_LIMIT_TEXT: return peri_buffer_append_str(out, peri_str_of(at));
+    }
+    return PERI_E_INVALID; // the table has no other kind
 }

@@ -42,6 +42,9 @@ struct peri_limit_spec {
 extern const struct peri_limit_spec peri_limit_specs[];
 extern const size_t peri_limit_spec_count;
 
+/// @return NULL when there is no limit of this name
+const struct peri_limit_spec *peri_limit_find(struct peri_str name);
+
 /// All at their defaults.
 void peri_limits_init(struct peri_limits *limits);
 
@@ -55,6 +58,11 @@ PERI_MUST_CHECK int peri_limits_set(struct peri_limits *limits, struct peri_str 
 /// and values above the present one.
 PERI_MUST_CHECK int peri_limits_tighten(struct peri_limits *limits, struct peri_str name,
                                         struct peri_str value, struct peri_buffer *error);
+
+/// Appends the value of one as peri_limits_set reads it: "64 KiB", "0.5", "same".
+/// @return PERI_OK or PERI_E_MEMORY
+PERI_MUST_CHECK int peri_limits_print(const struct peri_limits *limits,
+                                      const struct peri_limit_spec *spec, struct peri_buffer *out);
 
 /// The largest outbox a connection may have: outbox_hard, but never below one largest message.
 static inline uint64_t peri_limits_outbox_hard(const struct peri_limits *limits) {

@@ -75,6 +75,10 @@ PERI_MUST_CHECK int peri_json_encode(lua_State *L, struct peri_vm *vm, int index
 void peri_json_check(lua_State *L, struct peri_vm *vm, int index, size_t max_bytes,
                      struct peri_buffer *out);
 
+/// For yyjson: our own heap.
+struct yyjson_alc;
+extern const struct yyjson_alc peri_json_allocator;
+
 /// Decodes text. [-0, +1 or +2: nil, message]; may raise for want of memory
 /// @return values pushed
 int peri_json_decode(lua_State *L, struct peri_str text);

@@ -29,7 +29,7 @@ static void json_free(void *context, void *block) {
     peri_free(block);
 }
 
-static const yyjson_alc allocator = {json_malloc, json_realloc, json_free, NULL};
+const yyjson_alc peri_json_allocator = {json_malloc, json_realloc, json_free, NULL};
 
 // Encoding: nothing between making the document and freeing it may raise, so every step answers
 // false with a reason, and the caller raises at the end.
@@ -228,14 +228,14 @@ int peri_json_encode(lua_State *L, struct peri_vm *vm, int index, size_t max_byt
     int top = lua_gettop(L);
     luaL_checkstack(L, 8, NULL);
     struct encoder e = {.L = L, .ids = peri_host_ids(vm->host), .max_bytes = max_bytes};
-    e.doc = yyjson_mut_doc_new(&allocator);
+    e.doc = yyjson_mut_doc_new(&peri_json_allocator);
     yyjson_mut_val *root = e.doc ? encode_value(&e, index) : NULL;
     char *text = NULL;
     size_t len = 0;
     int status = PERI_OK;
     if (root) {
         yyjson_mut_doc_set_root(e.doc, root);
-        text = yyjson_mut_write_opts(e.doc, 0, &allocator, &len, NULL);
+        text = yyjson_mut_write_opts(e.doc, 0, &peri_json_allocator, &len, NULL);
         peri_buffer_clear(out, 1 << 16);
         if (!text) {
             status = PERI_E_MEMORY;
@@ -330,7 +330,7 @@ int peri_json_decode(lua_State *L, struct peri_str text) {
     int holder = lua_gettop(L);
     yyjson_read_err error;
     // Without YYJSON_READ_INSITU the text is only read, whatever the type says.
-    *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len, 0, &allocator, &error);
+    *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len, 0, &peri_json_allocator, &error);
     if (!*doc) {
         if (error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION) {
             peri_raise_memory(L);

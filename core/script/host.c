@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
 #include "script/api.h"
 #include "script/host_private.h"
 
@@ -53,34 +52,11 @@ void peri_host_free(struct peri_host *host) {
     }
     peri_free(host->scripts);
     peri_alarms_free(host->alarms);
-    for (size_t i = 0; i < host->section_count; i++) {
-        peri_buffer_deinit(&host->sections[i].name);
-        peri_buffer_deinit(&host->sections[i].json);
-    }
-    peri_free(host->sections);
+    peri_sections_free(host);
     peri_buffer_deinit(&host->json);
     peri_free(host->dir);
     peri_free(host->real_dir);
     peri_free(host);
-}
-
-/// A section of perigee.lua that no script has is a warning: its name is probably misspelt.
-static void give_sections(struct peri_host *host) {
-    for (size_t i = 0; i < host->section_count; i++) {
-        struct peri_section *section = &host->sections[i];
-        struct peri_str name = peri_buffer_str(&section->name);
-        bool found = false;
-        for (size_t j = 0; j < host->script_count; j++) {
-            if (peri_str_equal(peri_str_of(host->scripts[j]->name), name)) {
-                host->scripts[j]->config = peri_buffer_str(&section->json);
-                found = true;
-            }
-        }
-        if (!found) {
-            peri_log(PERI_LOG_WARN, "%s/perigee.lua: there is no script '%.*s' to configure",
-                     host->dir, (int)name.len, name.ptr);
-        }
-    }
 }
 
 static int add_routes(const struct peri_host *host, const struct peri_script *script,
@@ -109,10 +85,9 @@ static int add_routes(const struct peri_host *host, const struct peri_script *sc
 
 int peri_host_load(struct peri_host *host, struct peri_router *router, struct peri_buffer *error) {
     int status = peri_folder_scan(host, error);
-    if (status != PERI_OK) {
-        return status;
+    if (status == PERI_OK) {
+        status = peri_sections_give(host);
     }
-    give_sections(host);
     for (size_t i = 0; i < host->script_count && status == PERI_OK; i++) {
         peri_script_load(host, host->scripts[i]);
         status = add_routes(host, host->scripts[i], router, error);

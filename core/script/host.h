@@ -16,14 +16,45 @@ PERI_MUST_CHECK struct peri_host *peri_host_new(const char *dir, const struct pe
 /// Every connection must be gone, and peri_host_cut_waits called. Closes all VMs.
 void peri_host_free(struct peri_host *host); ///< NULL does nothing
 
-/// Reads DIR/perigee.lua, if there is one: its limits into *limits, its scripts' sections for
-/// `ws.config`. Called before peri_host_load.
-/// @param limits may be the host's own
-/// @param error  on failure: appended with one line for the user
-/// @return PERI_OK (also when there is no such file); PERI_E_INVALID; PERI_E_SYSTEM (DIR cannot
-///         be read); PERI_E_MEMORY
-PERI_MUST_CHECK int peri_host_configure(struct peri_host *host, struct peri_limits *limits,
+/// Files of settings, the weaker one first.
+enum peri_config_layer {
+    PERI_CONFIG_FOLDER,   ///< DIR/perigee.lua
+    PERI_CONFIG_OPERATOR, ///< the file of --config
+    PERI_CONFIG_LAYERS,
+};
+
+/// What a file of settings gives for one name. Borrowed for the call.
+struct peri_config_value {
+    bool is_limit; ///< of the table `limits`; else at the top
+    bool is_list;
+    struct peri_str name;
+    const struct peri_str *items; ///< of a list; else the one value
+    size_t count;
+    struct peri_str where; ///< "FILE:LINE", or "FILE" where the line can't be told
+};
+
+/// Takes a value. Names, items and `where` are NUL-terminated, and hold no other NUL.
+/// @return PERI_OK; or an error, and one line for the user appended, which begins with `where`
+typedef int peri_config_set(void *arg, const struct peri_config_value *value,
+                            struct peri_buffer *error);
+
+/// Reads a file of settings: its `scripts` become `ws.config`, all else goes to `set`. A section of
+/// the operator's wins over the folder's key by key. Each layer is read once, before peri_host_load.
+/// @param path  of the operator's file; not used for DIR/perigee.lua, which may be missing
+/// @param error on failure: appended with one line for the user
+/// @return PERI_OK; PERI_E_INVALID; PERI_E_SYSTEM (it, or DIR, cannot be read); PERI_E_MEMORY
+PERI_MUST_CHECK int peri_host_configure(struct peri_host *host, enum peri_config_layer layer,
+                                        const char *path, peri_config_set *set, void *arg,
                                         struct peri_buffer *error);
+
+/// Takes a line of Lua that is `depth` tables deep, and the file it is from (NULL: of no single one).
+/// @return PERI_OK, or a status that ends the printing
+typedef int peri_config_line(void *arg, int depth, struct peri_str code, const char *where);
+
+/// Prints what the scripts' sections come to, sorted by name: the inside of the table `scripts`.
+/// @return PERI_OK, PERI_E_MEMORY, or what `line` returned
+PERI_MUST_CHECK int peri_host_print_sections(struct peri_host *host, peri_config_line *line,
+                                             void *arg);
 
 /// Finds the scripts in DIR, loads each (compile, run, `start`) and adds its routes. A script that
 /// fails to load is logged with file, line and message; its route answers 503.

@@ -5,6 +5,7 @@
 #include "script/alarm.h"
 #include "script/host.h"
 #include "script/ids.h"
+#include "script/sections.h"
 #include "script/vm.h"
 
 /// One file of DIR that answers at a route.
@@ -18,12 +19,7 @@ struct peri_script {
     struct peri_traits traits;
     struct peri_str *protocols; ///< owned, with their bytes
     size_t protocol_count;
-    struct peri_str config; ///< its section of perigee.lua, as JSON; borrowed, empty for none
-};
-
-/// A script's section of perigee.lua.
-struct peri_section {
-    struct peri_buffer name, json;
+    struct peri_str config; ///< its section, as JSON; borrowed, empty for none
 };
 
 struct peri_host {
@@ -40,6 +36,7 @@ struct peri_host {
     struct peri_buffer json; ///< scratch of peri_json_encode
     struct peri_section *sections;
     size_t section_count;
+    char *config_paths[PERI_CONFIG_LAYERS]; ///< as messages say them; owned; NULL: was not read
 };
 
 static inline struct peri_alarms *peri_host_alarms(struct peri_host *host) {
@@ -52,12 +49,6 @@ static inline const struct peri_ids *peri_host_ids(const struct peri_host *host)
 
 /// Fills in the handlers' dispatch.
 void peri_host_set_policy(struct peri_host *host);
-
-/// Sets limits from the table of names and values at `table`, by peri_limits_set or
-/// peri_limits_tighten. [-0, +0]; raises on what is wrong
-void peri_config_limits(lua_State *L, int table, struct peri_limits *limits,
-                        int (*set)(struct peri_limits *limits, struct peri_str name,
-                                   struct peri_str value, struct peri_buffer *error));
 
 /// Finds the scripts in DIR: adds one to host->scripts for each, sorted by name, with the route
 /// that its path gives.

@@ -298,11 +298,36 @@ static void read_protocols(lua_State *L, struct peri_script *script, int table) 
     script->protocol_count = (size_t)n;
 }
 
+/// Takes the limit whose name and value are on top.
+static void read_limit(lua_State *L, struct peri_vm *vm) {
+    struct peri_str name, value;
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_isstring(L, -1)) {
+        luaL_error(L, "'limits' must be a table of names and values");
+    }
+    name.ptr = lua_tolstring(L, -2, &name.len);
+    value.ptr = luaL_tolstring(L, -1, &value.len);
+    struct peri_buffer error = {0};
+    int status = peri_limits_tighten(&vm->limits, name, value, &error);
+    char why[256]; // a raise must not leak the buffer
+    snprintf(why, sizeof why, "%.*s", (int)error.len, error.ptr ? (char *)error.ptr : "");
+    peri_buffer_deinit(&error);
+    if (status != PERI_OK) {
+        luaL_error(L, "limits: %s", why);
+    }
+    lua_pop(L, 1);
+}
+
 /// The script's own limits, tighter than the host's.
 static void read_limits(lua_State *L, struct peri_vm *vm, int table) {
     lua_getfield(L, table, "limits");
     if (!lua_isnil(L, -1)) {
-        peri_config_limits(L, lua_gettop(L), &vm->limits, peri_limits_tighten);
+        int limits = lua_gettop(L);
+        if (!lua_istable(L, limits)) {
+            luaL_error(L, "'limits' must be a table of names and values");
+        }
+        for (lua_pushnil(L); lua_next(L, limits); lua_pop(L, 1)) {
+            read_limit(L, vm);
+        }
         peri_vm_set_cap(vm);
     }
     lua_pop(L, 1);

@@ -111,9 +111,14 @@ def serve(folder):
 def run():
     """Runs the program to its end: run("serve", ...) -> (status, stdout, stderr)."""
 
-    def start(*args: str, limit_s: float = START_S):
+    def start(*args: str, limit_s: float = START_S, env: dict[str, str] | None = None):
         done = subprocess.run(
-            [program(), *args], capture_output=True, text=True, timeout=limit_s, check=False
+            [program(), *args],
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+            env=support.environment(**(env or {})),
         )
         check_sanitizers(done.stderr)
         return done.returncode, done.stdout, done.stderr

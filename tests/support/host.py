@@ -17,6 +17,12 @@ STOP_S = 45  # longer than drain_stop_s
 LISTENING = re.compile(r"^listening on (http://\S+:(\d+))$")
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Ours, less the settings of a host that whoever runs the tests may have."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("PERIGEE_")}
+    return ours | more
+
+
 class Failed(Exception):
     """What a host or its peer did not do, in words for a report."""
 
@@ -55,6 +61,7 @@ class Process:
     def __init__(self, command, **options):
         self.out: list[str] = []
         self.log: list[str] = []
+        options.setdefault("env", environment())
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

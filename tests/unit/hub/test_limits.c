@@ -104,6 +104,35 @@ static void test_every_row_takes_its_own_default_and_both_bounds(void **state) {
     assert_memory_equal(&limits, &defaults, sizeof limits);
 }
 
+static void expect_printed(const char *name, const char *value, const char *wanted) {
+    struct peri_buffer out = {0};
+    assert_int_equal(set(name, value), PERI_OK);
+    assert_int_equal(peri_limits_print(&limits, peri_limit_find(peri_str_of(name)), &out), PERI_OK);
+    assert_true(peri_str_equal(peri_buffer_str(&out), peri_str_of(wanted)));
+    peri_buffer_deinit(&out);
+}
+
+static void test_every_default_is_printed_as_it_is_written(void **state) {
+    (void)state;
+    for (size_t i = 0; i < peri_limit_spec_count; i++) {
+        expect_printed(peri_limit_specs[i].name, peri_limit_specs[i].initial,
+                       peri_limit_specs[i].initial);
+    }
+}
+
+static void test_values_are_printed_in_the_largest_unit_that_holds_them_exactly(void **state) {
+    (void)state;
+    expect_printed("message_bytes", "65536", "64 KiB");
+    expect_printed("message_bytes", "1023 KiB", "1023 KiB");
+    expect_printed("message_bytes", "1025", "1025");
+    expect_printed("outbox_total", "2048 MiB", "2 GiB");
+    expect_printed("body_bytes", "0", "0");
+    expect_printed("head_s", "2.50", "2.5");
+    expect_printed("head_s", "0.001", "0.001");
+    expect_printed("head_s", "100", "100");
+    expect_printed("origins", "a b", "a b");
+}
+
 static void test_a_script_may_set_these_and_no_others(void **state) {
     (void)state;
     char names[512] = "";
@@ -256,6 +285,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_the_defaults_are_those_of_the_contract),
         TEST(test_every_row_takes_its_own_default_and_both_bounds),
+        TEST(test_every_default_is_printed_as_it_is_written),
+        TEST(test_values_are_printed_in_the_largest_unit_that_holds_them_exactly),
         TEST(test_a_script_may_set_these_and_no_others),
         TEST(test_bytes_take_units),
         TEST(test_seconds_take_a_fraction),

@@ -178,11 +178,17 @@ static const struct peri_policy *policy(void) {
     return peri_hub_policy(world.hub);
 }
 
+static int set_limit(void *arg, const struct peri_config_value *value, struct peri_buffer *error) {
+    (void)arg;
+    return peri_limits_set(&world.limits, value->name, value->items[0], error);
+}
+
 /// @return false when the host or the script could not be loaded
 static bool try_load(void) {
     struct peri_buffer error = {0};
     host = peri_host_new(dir, &world.limits, world.hub);
-    bool done = host && peri_host_configure(host, &world.limits, &error) == PERI_OK;
+    bool done = host && peri_host_configure(host, PERI_CONFIG_FOLDER, NULL, set_limit, NULL,
+                                            &error) == PERI_OK;
     if (host) {
         peri_hub_set_policy(world.hub, peri_host_policy(host));
     }
