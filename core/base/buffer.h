@@ -23,6 +23,13 @@ PERI_MUST_CHECK int peri_buffer_append_str(struct peri_buffer *buffer, struct pe
 PERI_MUST_CHECK int peri_buffer_printf(struct peri_buffer *buffer, const char *format, ...)
     PERI_PRINTF(2, 3);
 
+/// Appends what is wrong with some input. @return PERI_E_INVALID; PERI_E_MEMORY when it can't be told
+#define PERI_TELL(buffer, ...) \
+    (peri_buffer_printf((buffer), __VA_ARGS__) == PERI_OK ? PERI_E_INVALID : PERI_E_MEMORY)
+
+/// For "%.*s": at most 80 bytes of a user's text.
+#define PERI_SHOWN(text) (int)((text).len < 80 ? (text).len : 80), (text).ptr ? (text).ptr : ""
+
 /// Drops the first n bytes (n <= len).
 void peri_buffer_consume(struct peri_buffer *buffer, size_t n);
 

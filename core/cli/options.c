@@ -12,8 +12,7 @@ static const char limit_flag[] = "--limit", print_flag[] = "--print-config", hel
 static int set_limit(struct peri_settings *settings, const char *text, struct peri_buffer *error) {
     const char *equals = strchr(text, '=');
     if (!equals) {
-        int status = peri_buffer_printf(error, "%s is NAME=VALUE, not \"%s\"", limit_flag, text);
-        return status == PERI_OK ? PERI_E_INVALID : status;
+        return PERI_TELL(error, "%s is NAME=VALUE, not \"%s\"", limit_flag, text);
     }
     return peri_settings_set_limit(settings, peri_str(text, (size_t)(equals - text)),
                                    peri_str_of(equals + 1), PERI_FROM_FLAG, limit_flag, error);

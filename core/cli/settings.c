@@ -133,13 +133,6 @@ void peri_settings_deinit(struct peri_settings *settings) {
     }
 }
 
-/// An error that cannot be told is an error still.
-#define TELL(error, ...) \
-    (peri_buffer_printf((error), __VA_ARGS__) == PERI_OK ? PERI_E_INVALID : PERI_E_MEMORY)
-
-/// At most 80 bytes of a user's text.
-#define SHOWN(text) (int)((text).len < 80 ? (text).len : 80), (text).ptr ? (text).ptr : ""
-
 /// Appends the items, each with its NUL, if all are valid.
 /// @param subject of an error: "--port", "perigee.lua:3: port"
 static int read_items(const struct peri_setting *setting, const struct peri_str *items,
@@ -151,8 +144,8 @@ static int read_items(const struct peri_setting *setting, const struct peri_str 
             return PERI_E_MEMORY;
         }
         if (!setting->is_valid((const char *)out->ptr + at)) {
-            return TELL(error, "%s must be %s, not \"%.*s\"", subject, setting->must_be,
-                        SHOWN(items[i]));
+            return PERI_TELL(error, "%s must be %s, not \"%.*s\"", subject, setting->must_be,
+                             PERI_SHOWN(items[i]));
         }
     }
     return PERI_OK;
@@ -197,7 +190,7 @@ int peri_settings_set_limit(struct peri_settings *settings, struct peri_str name
     struct peri_buffer why = {0};
     int status = peri_limits_set(&checked, name, value, &why);
     if (status == PERI_E_INVALID) {
-        status = TELL(error, "%s: %.*s", where, (int)why.len, (const char *)why.ptr);
+        status = PERI_TELL(error, "%s: %.*s", where, (int)why.len, (const char *)why.ptr);
     }
     peri_buffer_deinit(&why);
     if (status != PERI_OK) {

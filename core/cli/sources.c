@@ -7,13 +7,6 @@
 
 #define PREFIX "PERIGEE_"
 
-/// An error that cannot be told is an error still.
-#define TELL(error, ...) \
-    (peri_buffer_printf((error), __VA_ARGS__) == PERI_OK ? PERI_E_INVALID : PERI_E_MEMORY)
-
-/// At most 80 bytes of a user's text.
-#define SHOWN(text) (int)((text).len < 80 ? (text).len : 80), (text).ptr ? (text).ptr : ""
-
 // The environment ----------------------------------------------------------------------------
 
 static int unknown_variable(struct peri_str variable, struct peri_buffer *error) {
@@ -26,10 +19,11 @@ static int unknown_variable(struct peri_str variable, struct peri_buffer *error)
         peri_nearest_try(&nearest, peri_limit_specs[i].name);
     }
     if (!nearest.found) {
-        return TELL(error, "%.*s is no setting: see perigee serve --help", SHOWN(variable));
+        return PERI_TELL(error, "%.*s is no setting: see perigee serve --help",
+                         PERI_SHOWN(variable));
     }
-    return TELL(error, "%.*s is no setting: did you mean %s?", SHOWN(variable),
-                peri_setting_variable(nearest.found).text);
+    return PERI_TELL(error, "%.*s is no setting: did you mean %s?", PERI_SHOWN(variable),
+                     peri_setting_variable(nearest.found).text);
 }
 
 /// The next word of a list that is written with spaces. @return false at the end
@@ -50,7 +44,7 @@ static int set_from_words(struct peri_settings *settings, enum peri_setting_id i
     size_t count = 0;
     while (next_word(&text, &word)) {
         if (count == WORDS_MAX) {
-            return TELL(error, "%s takes %d at most", where, WORDS_MAX);
+            return PERI_TELL(error, "%s takes %d at most", where, WORDS_MAX);
         }
         words[count++] = word;
     }
@@ -111,16 +105,18 @@ static int refuse_key(const struct peri_config_value *value, enum peri_place pla
     if (peri_setting_find(value->name, &id)) {
         struct peri_name flag = peri_setting_flag(name), variable = peri_setting_variable(name);
         if (!peri_settings_table[id].in_files) {
-            return TELL(error, "%s: %s can't be set in a file: use %s or %s", where, name,
-                        flag.text, variable.text);
+            return PERI_TELL(error, "%s: %s can't be set in a file: use %s or %s", where, name,
+                             flag.text, variable.text);
         }
-        return TELL(error,
-                    "%s: %s decides about the machine, which no perigee.lua may: set it by %s, "
-                    "by %s, or in the file of --config",
-                    where, name, flag.text, variable.text);
+        return PERI_TELL(
+            error,
+            "%s: %s decides about the machine, which no perigee.lua may: set it by %s, "
+            "by %s, or in the file of --config",
+            where, name, flag.text, variable.text);
     }
     if (peri_limit_find(value->name)) {
-        return TELL(error, "%s: %s is a limit: write limits = { %s = ... }", where, name, name);
+        return PERI_TELL(error, "%s: %s is a limit: write limits = { %s = ... }", where, name,
+                         name);
     }
     struct peri_nearest nearest = peri_nearest(value->name);
     peri_nearest_try(&nearest, "limits");
@@ -131,11 +127,11 @@ static int refuse_key(const struct peri_config_value *value, enum peri_place pla
         }
     }
     if (nearest.found) {
-        return TELL(error, "%s: unknown key \"%.*s\": did you mean %s?", where, SHOWN(value->name),
-                    nearest.found);
+        return PERI_TELL(error, "%s: unknown key \"%.*s\": did you mean %s?", where,
+                         PERI_SHOWN(value->name), nearest.found);
     }
-    return TELL(error, "%s: unknown key \"%.*s\": see docs/configuration.md", where,
-                SHOWN(value->name));
+    return PERI_TELL(error, "%s: unknown key \"%.*s\": see docs/configuration.md", where,
+                     PERI_SHOWN(value->name));
 }
 
 static int take(struct peri_settings *settings, const struct peri_config_value *value,
@@ -144,7 +140,8 @@ static int take(struct peri_settings *settings, const struct peri_config_value *
     enum peri_setting_id id;
     if (value->is_limit) {
         if (value->is_list) {
-            return TELL(error, "%s: limit %s takes one value, not a list", where, value->name.ptr);
+            return PERI_TELL(error, "%s: limit %s takes one value, not a list", where,
+                             value->name.ptr);
         }
         return peri_settings_set_limit(settings, value->name, value->items[0], place, where, error);
     }
@@ -153,7 +150,7 @@ static int take(struct peri_settings *settings, const struct peri_config_value *
         return refuse_key(value, place, error);
     }
     if (value->is_list && peri_settings_table[id].kind != PERI_SETTING_LIST) {
-        return TELL(error, "%s: %s takes one value, not a list", where, value->name.ptr);
+        return PERI_TELL(error, "%s: %s takes one value, not a list", where, value->name.ptr);
     }
     return peri_settings_set(settings, id, value->items, value->count, place, where, error);
 }

@@ -96,13 +96,6 @@ const struct peri_limit_spec *peri_limit_find(struct peri_str name) {
     return NULL;
 }
 
-/// An error that cannot be told is an error still.
-#define TELL(error, ...) \
-    (peri_buffer_printf((error), __VA_ARGS__) == PERI_OK ? PERI_E_INVALID : PERI_E_MEMORY)
-
-/// At most 80 bytes of a user's text.
-#define SHOWN(text) (int)((text).len < 80 ? (text).len : 80), (text).ptr ? (text).ptr : ""
-
 static int unknown(struct peri_str name, bool for_scripts, struct peri_buffer *error) {
     struct peri_nearest nearest = peri_nearest(name);
     for (size_t i = 0; i < peri_limit_spec_count; i++) {
@@ -111,9 +104,10 @@ static int unknown(struct peri_str name, bool for_scripts, struct peri_buffer *e
         }
     }
     if (nearest.found) {
-        return TELL(error, "unknown limit \"%.*s\": did you mean %s?", SHOWN(name), nearest.found);
+        return PERI_TELL(error, "unknown limit \"%.*s\": did you mean %s?", PERI_SHOWN(name),
+                         nearest.found);
     }
-    return TELL(error, "unknown limit \"%.*s\"", SHOWN(name));
+    return PERI_TELL(error, "unknown limit \"%.*s\"", PERI_SHOWN(name));
 }
 
 static const char *form_of(enum peri_limit_kind kind) {
@@ -211,19 +205,19 @@ static int bound_error(const struct peri_limit_spec *spec, struct peri_str text,
     const char *word = high ? "above the most" : "below the least";
     uint64_t bound = high ? spec->max : spec->min;
     if (spec->kind == PERI_LIMIT_SECONDS) {
-        return TELL(error, "limit %s: %.*s is %s, %g s", spec->name, SHOWN(text), word,
-                    (double)bound / 1000);
+        return PERI_TELL(error, "limit %s: %.*s is %s, %g s", spec->name, PERI_SHOWN(text), word,
+                         (double)bound / 1000);
     }
-    return TELL(error, "limit %s: %.*s is %s, %llu%s", spec->name, SHOWN(text), word,
-                (unsigned long long)bound, spec->kind == PERI_LIMIT_BYTES ? " bytes" : "");
+    return PERI_TELL(error, "limit %s: %.*s is %s, %llu%s", spec->name, PERI_SHOWN(text), word,
+                     (unsigned long long)bound, spec->kind == PERI_LIMIT_BYTES ? " bytes" : "");
 }
 
 static int read_value(const struct peri_limit_spec *spec, struct peri_str text, uint64_t *value,
                       struct peri_buffer *error) {
     uint64_t v = 0;
     if (!read_number(spec->kind, text, &v)) {
-        return TELL(error, "limit %s: \"%.*s\" is not %s", spec->name, SHOWN(text),
-                    form_of(spec->kind));
+        return PERI_TELL(error, "limit %s: \"%.*s\" is not %s", spec->name, PERI_SHOWN(text),
+                         form_of(spec->kind));
     }
     if (v < spec->min || v > spec->max) {
         return bound_error(spec, text, v > spec->max, error);
@@ -235,11 +229,11 @@ static int read_value(const struct peri_limit_spec *spec, struct peri_str text, 
 static int set_text(char *field, const struct peri_limit_spec *spec, struct peri_str text,
                     struct peri_buffer *error) {
     if (text.len > spec->max) {
-        return TELL(error, "limit %s: longer than %llu bytes", spec->name,
-                    (unsigned long long)spec->max);
+        return PERI_TELL(error, "limit %s: longer than %llu bytes", spec->name,
+                         (unsigned long long)spec->max);
     }
     if (text.len > 0 && memchr(text.ptr, 0, text.len)) {
-        return TELL(error, "limit %s: holds a NUL", spec->name);
+        return PERI_TELL(error, "limit %s: holds a NUL", spec->name);
     }
     if (text.len > 0) {
         memcpy(field, text.ptr, text.len);
@@ -281,7 +275,7 @@ int peri_limits_tighten(struct peri_limits *limits, struct peri_str name, struct
         return unknown(name, true, error);
     }
     if (!spec->for_scripts) {
-        return TELL(error, "limit %s is the host's: a script can't set it", spec->name);
+        return PERI_TELL(error, "limit %s is the host's: a script can't set it", spec->name);
     }
     uint64_t tighter = 0;
     int rc = read_value(spec, value, &tighter, error);
@@ -291,8 +285,8 @@ int peri_limits_tighten(struct peri_limits *limits, struct peri_str name, struct
     uint64_t *present = number_at(limits, spec);
     if (tighter > *present) {
         double per = spec->kind == PERI_LIMIT_SECONDS ? 1000 : 1;
-        return TELL(error, "limit %s: %.*s is above the host's, %.16g", spec->name, SHOWN(value),
-                    (double)*present / per);
+        return PERI_TELL(error, "limit %s: %.*s is above the host's, %.16g", spec->name,
+                         PERI_SHOWN(value), (double)*present / per);
     }
     *present = tighter;
     return PERI_OK;

@@ -127,13 +127,16 @@ static struct peri_str push_text(lua_State *L, const struct config *config, int 
 static struct peri_str *push_items(lua_State *L, const struct config *config, int index,
                                    const char *name, size_t *count) {
     bool is_list = lua_istable(L, index);
-    *count = is_list ? (size_t)lua_rawlen(L, index) : 1;
-    size_t keys = 0;
-    for (lua_pushnil(L); is_list && lua_next(L, index); lua_pop(L, 1)) {
-        keys++;
-    }
-    if (is_list && keys != *count) {
-        luaL_error(L, "%s: %s must be a value or a list", place_of(config), name);
+    *count = 1;
+    if (is_list) {
+        size_t keys = 0;
+        for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+            keys++;
+        }
+        *count = (size_t)lua_rawlen(L, index);
+        if (keys != *count) {
+            luaL_error(L, "%s: %s must be a value or a list", place_of(config), name);
+        }
     }
     luaL_checkstack(L, *count < INT_MAX / 2 ? (int)*count + 8 : INT_MAX / 2, name);
     struct peri_str *items = lua_newuserdatauv(L, (*count + 1) * sizeof *items, 0);

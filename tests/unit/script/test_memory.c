@@ -70,7 +70,10 @@ static const char SCRIPT[] =
     "return play\n";
 
 static const char CONFIG[] =
-    "return { limits = { timers = 50 }, scripts = { play = { greeting = { 'hi' } } } }\n";
+    "return { limits = { timers = 50 }, scripts = { play = { greeting = { 'hi' }, n = 1 } } }\n";
+
+static const char OPERATOR[] =
+    "return { limits = { conn_rooms = 50 }, scripts = { play = { n = { a = 2.5 } }, l = { 1 } } }\n";
 
 static char dir[] = "/tmp/perigee-test-memory-XXXXXX";
 static struct peri_request *request; ///< of all exchanges
@@ -120,12 +123,14 @@ static int write_folder(void **state) {
     write_file("play.lua", SCRIPT);
     write_file("lib/words.lua", "return { one = 'one' }\n");
     write_file("perigee.lua", CONFIG);
+    write_file("lib/operator.lua", OPERATOR);
     return 0;
 }
 
 static int remove_folder(void **state) {
     (void)state;
-    static const char *const names[] = {"play.lua", "lib/words.lua", "perigee.lua", "lib", ""};
+    static const char *const names[] = {"play.lua",    "lib/words.lua", "lib/operator.lua",
+                                        "perigee.lua", "lib",           ""};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[128];
         (void)snprintf(path, sizeof path, "%s/%s", dir, names[i]);
@@ -183,12 +188,31 @@ static int set_limit(void *arg, const struct peri_config_value *value, struct pe
     return peri_limits_set(&world.limits, value->name, value->items[0], error);
 }
 
+static int count_line(void *arg, int depth, struct peri_str code, const char *where) {
+    (void)depth;
+    (void)code;
+    *(int *)arg += where != NULL;
+    return PERI_OK;
+}
+
+/// Both files of settings read, and what they come to printed.
+static bool try_configure(struct peri_buffer *error) {
+    char path[128];
+    int lines = 0;
+    (void)snprintf(path, sizeof path, "%s/lib/operator.lua", dir);
+    bool done =
+        peri_host_configure(host, PERI_CONFIG_OPERATOR, path, set_limit, NULL, error) == PERI_OK &&
+        peri_host_configure(host, PERI_CONFIG_FOLDER, NULL, set_limit, NULL, error) == PERI_OK &&
+        peri_host_print_sections(host, count_line, &lines) == PERI_OK;
+    assert_true(!done || lines > 2);
+    return done;
+}
+
 /// @return false when the host or the script could not be loaded
 static bool try_load(void) {
     struct peri_buffer error = {0};
     host = peri_host_new(dir, &world.limits, world.hub);
-    bool done = host && peri_host_configure(host, PERI_CONFIG_FOLDER, NULL, set_limit, NULL,
-                                            &error) == PERI_OK;
+    bool done = host && try_configure(&error);
     if (host) {
         peri_hub_set_policy(world.hub, peri_host_policy(host));
     }
