@@ -256,7 +256,7 @@ void peri_hub_detach(struct peri_hub *hub, peri_key key) {
 static void let_go(struct peri_hub *hub, struct peri_conn *conn) {
     peri_room_unlist(hub, conn);
     peri_inbox_drop(conn);
-    peri_params_free(conn->params);
+    peri_params_unref(conn->params);
     conn->params = NULL;
 }
 
@@ -311,7 +311,7 @@ uint32_t peri_conn_script(const struct peri_conn *conn) {
     return conn->script;
 }
 
-const struct peri_params *peri_conn_params(const struct peri_conn *conn) {
+struct peri_params *peri_conn_params(const struct peri_conn *conn) {
     return conn->params;
 }
 

@@ -113,7 +113,7 @@ struct peri_conn *peri_hub_conn(const struct peri_hub *hub, peri_key key);
 
 bool peri_conn_is_connected(const struct peri_conn *conn); ///< false once ended
 uint32_t peri_conn_script(const struct peri_conn *conn);
-const struct peri_params *peri_conn_params(const struct peri_conn *conn);
+struct peri_params *peri_conn_params(const struct peri_conn *conn);
 struct peri_str peri_conn_protocol(const struct peri_conn *conn);
 struct peri_str peri_conn_remote(const struct peri_conn *conn);
 uint64_t peri_conn_buffered(const struct peri_conn *conn); ///< bytes queued

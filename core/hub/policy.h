@@ -41,13 +41,13 @@ struct peri_policy {
     /// Runs `upgrade`. Policy answers through ports.accept or ports.respond, now or later.
     /// @param exchange names the request in ports; never reused
     /// @param request  borrowed; policy takes a reference if its handler waits
-    /// @param params   borrowed until the handler has returned; NULL for none
+    /// @param params   the same; NULL for none
     void (*upgrade)(void *self, uint32_t script, uint64_t exchange, struct peri_request *request,
-                    const struct peri_params *params, struct peri_str remote);
+                    struct peri_params *params, struct peri_str remote);
 
     /// Runs `request`; as upgrade, answered through ports.respond or ports.decline.
     void (*request)(void *self, uint32_t script, uint64_t exchange, struct peri_request *request,
-                    const struct peri_params *params, struct peri_str remote);
+                    struct peri_params *params, struct peri_str remote);
 
     /// An upgrade that was accepted does not become a connection: what was kept for it may go.
     void (*abandon)(void *self, uint32_t script, uint64_t exchange);

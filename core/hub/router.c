@@ -3,6 +3,7 @@
 // most once, whatever the path.
 #include "hub/router.h"
 
+#include <assert.h>
 #include <stdbool.h>
 
 #include "base/alloc.h"
@@ -71,8 +72,20 @@ void peri_router_free(struct peri_router *router) {
     }
 }
 
-void peri_params_free(struct peri_params *params) {
-    peri_free(params);
+struct peri_params *peri_params_ref(struct peri_params *params) {
+    if (params) {
+        assert(params->refs_ < UINT32_MAX);
+        params->refs_++;
+    }
+    return params;
+}
+
+void peri_params_unref(struct peri_params *params) {
+    if (params && params->refs_ > 0) {
+        params->refs_--;
+    } else {
+        peri_free(params);
+    }
 }
 
 static int copy_str(struct peri_str *out, struct peri_str text) {
@@ -359,6 +372,7 @@ static int make_params(const struct search *s, struct peri_params **out) {
         return PERI_E_MEMORY;
     }
     params->count = count;
+    params->refs_ = 0;
     char *to = (char *)&params->at[count];
     for (size_t i = 0; i < found->name_count; i++) {
         params->at[i].name = put(&to, found->names[i]);

@@ -3,16 +3,19 @@
 
 #include "base/status.h"
 
-/// What a route's pattern took from a path: one allocation, one owner.
+/// What a route's pattern took from a path: one allocation, counted.
 struct peri_params {
     size_t count;
+    uint32_t refs_; ///< beyond the first
     struct {
         struct peri_str name;  ///< without the colon; "*" for the rest
         struct peri_str value; ///< decoded
     } at[];
 };
 
-void peri_params_free(struct peri_params *params); ///< NULL does nothing
+/// @return shared(ref); NULL for NULL
+struct peri_params *peri_params_ref(struct peri_params *params);
+void peri_params_unref(struct peri_params *params); ///< NULL does nothing
 
 struct peri_router;
 
@@ -29,7 +32,7 @@ PERI_MUST_CHECK int peri_router_add(struct peri_router *router, struct peri_str 
 
 /// Finds the script for a raw path, which is split at "/" and decoded segment by segment. A
 /// trailing slash is ignored; parameters are never empty; "*" takes one segment at least.
-/// @param params owned by the caller on PERI_OK; NULL when the pattern has none
+/// @param params shared(ref) on PERI_OK; NULL when the pattern has none
 /// @return PERI_OK; PERI_AGAIN when no route matches; PERI_E_INVALID for %2F, %00, a broken
 ///         escape or bad UTF-8 in a segment (400); PERI_E_MEMORY
 PERI_MUST_CHECK int peri_router_match(const struct peri_router *router, struct peri_str path,

@@ -37,7 +37,7 @@ static void end_request(struct peri_session *session) {
     struct peri_http *http = session->http;
     peri_exchange_end(session);
     peri_request_unref(http->request);
-    peri_params_free(http->params);
+    peri_params_unref(http->params);
     http->request = NULL;
     http->params = NULL;
     http->script = 0;
@@ -177,7 +177,7 @@ static int limit_body(const struct peri_session *session) {
     struct peri_params *params = NULL;
     int rc = peri_router_match(server->options.router, peri_request_parser_head(parser)->path,
                                &script, &params);
-    peri_params_free(params);
+    peri_params_unref(params);
     if (rc != PERI_OK) {
         return PERI_OK; // said when the request is whole
     }

@@ -9,9 +9,9 @@ static const char TYPE[] = "perigee.req";
 
 /// A userdata; its tables (headers, query, ...) are made when first read, in its user value.
 struct peri_req {
-    struct peri_request *request;     ///< shared(ref); NULL once the handler has ended
-    const struct peri_params *params; ///< borrowed, as long as the handler runs
-    struct peri_req **owner;          ///< the task's pointer to this
+    struct peri_request *request; ///< shared(ref); NULL once the handler has ended
+    struct peri_params *params;   ///< shared(ref), as long as request; NULL for none
+    struct peri_req **owner;      ///< the task's pointer to this
     size_t remote_len;
     char remote[];
 };
@@ -19,12 +19,13 @@ struct peri_req {
 void peri_req_push(lua_State *L, struct peri_task *task) {
     struct peri_req *req = lua_newuserdatauv(L, sizeof *req + task->text.len, 1);
     req->request = NULL;
+    req->params = NULL;
     req->owner = NULL;
     luaL_setmetatable(L, TYPE);
     lua_newtable(L);
     lua_setiuservalue(L, -2, 1);
     req->request = peri_request_ref(task->request);
-    req->params = task->params;
+    req->params = peri_params_ref(task->params);
     req->remote_len = task->text.len;
     memcpy(req->remote, task->text.ptr, task->text.len);
     req->owner = &task->req;
@@ -39,6 +40,8 @@ void peri_req_end(struct peri_req *req) {
     req->owner = NULL;
     peri_request_unref(req->request);
     req->request = NULL;
+    peri_params_unref(req->params);
+    req->params = NULL;
 }
 
 static int req_gc(lua_State *L) {

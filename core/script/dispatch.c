@@ -55,7 +55,7 @@ static bool host_admits(void *self, uint32_t number) {
 
 static void run_exchange(struct peri_host *host, const struct peri_entry *entry, uint32_t script,
                          uint64_t exchange, struct peri_request *request,
-                         const struct peri_params *params, struct peri_str remote) {
+                         struct peri_params *params, struct peri_str remote) {
     struct peri_vm *vm = script_of(host, script)->vm;
     struct peri_task *task = peri_door_task(vm, entry);
     if (!task) {
@@ -70,13 +70,13 @@ static void run_exchange(struct peri_host *host, const struct peri_entry *entry,
 }
 
 static void host_upgrade(void *self, uint32_t script, uint64_t exchange,
-                         struct peri_request *request, const struct peri_params *params,
+                         struct peri_request *request, struct peri_params *params,
                          struct peri_str remote) {
     run_exchange(self, &peri_upgrade_entry, script, exchange, request, params, remote);
 }
 
 static void host_request(void *self, uint32_t script, uint64_t exchange,
-                         struct peri_request *request, const struct peri_params *params,
+                         struct peri_request *request, struct peri_params *params,
                          struct peri_str remote) {
     run_exchange(self, &peri_request_entry, script, exchange, request, params, remote);
 }

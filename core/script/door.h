@@ -63,7 +63,7 @@ struct peri_task {
     size_t count;  ///< events in this task, 1 unless set
     size_t at;     ///< how many were begun
     size_t *taken; ///< gets `at` when control goes back for the first time; may be NULL
-    const struct peri_params *params;
+    struct peri_params *params;
     struct peri_str text; ///< remote address, or close reason
     lua_Integer number;   ///< close code, or missed messages
     struct peri_request *request;

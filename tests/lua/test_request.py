@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 
 import pytest
 
@@ -215,3 +216,57 @@ def test_without_request_a_route_answers_426_and_a_file_goes_before(host):
     assert host.get("/bare").status == 426
     assert host.get("/plain.txt").text == "in public\n"
     assert host.get("/nowhere").status == 404
+
+
+LATE_PARAMS = """
+    local ws = require "ws"
+    local go, seen, waiting = {}, {}, {}
+
+    local function late(req)
+      local name = req.query.name
+      if req.query.state then
+        return 200, { seen = seen, waiting = waiting }
+      elseif req.query.go then
+        go[req.query.go] = true
+        return 200
+      end
+      waiting[name] = true
+      while not go[name] do
+        ws.sleep(0.01)
+      end
+      seen[name] = req.params.room
+      return 200
+    end
+
+    return {
+      route = "/late/:room",
+      limits = { handler_wait_s = HANDLER_WAIT },
+      upgrade = late,
+      request = late,
+      message = function() end,
+    }
+"""
+
+
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize("fields", ["", UPGRADE], ids=["request", "upgrade"])
+@pytest.mark.parametrize("gone", ["reset", "504"])
+def test_params_first_read_after_the_client_has_left(serve, fields, gone):
+    """They were freed with the client's socket, or with the 504."""
+    wait_s = "0.05" if gone == "504" else "60"
+    host = serve({"late.lua": LATE_PARAMS.replace("HANDLER_WAIT", wait_s)})
+    client = socket.create_connection(("127.0.0.1", host.port), timeout=PATIENCE_S)
+    client.sendall(f"GET /late/tea?name=a HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode())
+    eventually(lambda: host.get("/late/any?state=1").json()["waiting"], "the handler to wait")
+    if gone == "504":
+        assert client.recv(65536).startswith(b"HTTP/1.1 504 ")
+    else:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    host.get("/late/any?go=a")
+    eventually(lambda: host.get("/late/any?state=1").json()["seen"] == {"a": "tea"}, "its end")

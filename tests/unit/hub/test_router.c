@@ -49,7 +49,7 @@ static void expect(const char *path, uint32_t wanted_script, const char *wanted)
                                (int)params->at[i].value.len, params->at[i].value.ptr);
     }
     assert_string_equal(got, wanted);
-    peri_params_free(params);
+    peri_params_unref(params);
 }
 
 static int try_match(const char *path) {
@@ -218,7 +218,7 @@ static void test_every_failed_allocation_leaves_the_router_whole(void **state) {
         assert_true(nth < 100);
     }
     assert_int_equal(script, 3);
-    peri_params_free(params);
+    peri_params_unref(params);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

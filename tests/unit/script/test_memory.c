@@ -247,7 +247,7 @@ static size_t try_join_in(void) {
         if (accepted == exchange) {
             policy()->abandon(policy()->self, script, exchange);
         }
-        peri_params_free(params);
+        peri_params_unref(params);
         return NOBODY;
     }
     world.peer_count++;
@@ -303,7 +303,7 @@ static void take_step(size_t at) {
             policy()->request(policy()->self, script, ++last_exchange, request, params,
                               PERI_STR("::1"));
         }
-        peri_params_free(params);
+        peri_params_unref(params);
         pass(200);
         break;
     }
