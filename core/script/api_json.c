@@ -277,10 +277,11 @@ static int document_gc(lua_State *L) {
     return 0;
 }
 
-static void push_decoded(lua_State *L, yyjson_val *value, int depth) {
+/// Lua's stack and ours are what nesting costs. @return false when it goes too deep. [-0, +any]
+static bool push_decoded(lua_State *L, yyjson_val *value, int depth) {
     luaL_checkstack(L, 8, NULL);
     if (depth > DEPTH_MAX) {
-        luaL_error(L, "JSON nested more than 128 deep");
+        return false;
     }
     switch (yyjson_get_type(value)) {
     case YYJSON_TYPE_BOOL: lua_pushboolean(L, yyjson_get_bool(value)); break;
@@ -299,7 +300,9 @@ static void push_decoded(lua_State *L, yyjson_val *value, int depth) {
         yyjson_val *item;
         lua_createtable(L, (int)yyjson_arr_size(value), 0);
         yyjson_arr_foreach(value, i, count, item) {
-            push_decoded(L, item, depth + 1);
+            if (!push_decoded(L, item, depth + 1)) {
+                return false;
+            }
             lua_rawseti(L, -2, (lua_Integer)i + 1);
         }
         peri_vm_push(L, PERI_SLOT_ARRAY); // an empty one stays an array when encoded
@@ -312,7 +315,9 @@ static void push_decoded(lua_State *L, yyjson_val *value, int depth) {
         lua_createtable(L, 0, (int)yyjson_obj_size(value));
         yyjson_obj_foreach(value, i, count, key, item) {
             lua_pushlstring(L, yyjson_get_str(key), yyjson_get_len(key));
-            push_decoded(L, item, depth + 1);
+            if (!push_decoded(L, item, depth + 1)) {
+                return false;
+            }
             lua_rawset(L, -3);
         }
         break;
@@ -321,6 +326,7 @@ static void push_decoded(lua_State *L, yyjson_val *value, int depth) {
         peri_conn_push(L, 0); // null
         break;
     }
+    return true;
 }
 
 int peri_json_decode(lua_State *L, struct peri_str text) {
@@ -340,11 +346,17 @@ int peri_json_decode(lua_State *L, struct peri_str text) {
         lua_remove(L, holder);
         return 2;
     }
-    push_decoded(L, yyjson_doc_get_root(*doc), 0);
+    int results = 1;
+    if (!push_decoded(L, yyjson_doc_get_root(*doc), 0)) {
+        lua_settop(L, holder);
+        lua_pushnil(L);
+        lua_pushfstring(L, "JSON nested more than %d deep", DEPTH_MAX);
+        results = 2;
+    }
     yyjson_doc_free(*doc);
     *doc = NULL;
     lua_remove(L, holder);
-    return 1;
+    return results;
 }
 
 /// ws.json.encode(value) -> text
