@@ -146,6 +146,7 @@ static struct peri_str check_key(lua_State *L, char number[16]) {
     lua_Integer integer;
     lua_Number real;
     uintptr_t conn;
+    int fits = 0;
     switch (lua_type(L, 2)) {
     case LUA_TSTRING:
         lua_pushliteral(L, "s");
@@ -154,9 +155,9 @@ static struct peri_str check_key(lua_State *L, char number[16]) {
         key.ptr = lua_tolstring(L, -1, &key.len);
         return key;
     case LUA_TNUMBER:
-        if (lua_isinteger(L, 2)) {
+        integer = lua_tointegerx(L, 2, &fits);
+        if (fits) { // 1.0 is 1, as in a table
             number[0] = 'i';
-            integer = lua_tointeger(L, 2);
             memcpy(number + 1, &integer, sizeof integer);
             key.len = 1 + sizeof integer;
         } else {

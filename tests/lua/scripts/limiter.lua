@@ -70,6 +70,14 @@ case("a string, an integer and a float are different keys", function()
   end
 end)
 
+case("1.0 was another key than 1: equal numbers are one, as in a table", function()
+  local l = ws.limiter { rate = 1, per = HOUR, burst = 1 }
+  check.equal(l:allow(1), true)
+  check.equal((l:allow(1.0)), false)
+  check.equal(l:allow(-0.0), true)
+  check.equal((l:allow(0)), false)
+end)
+
 case("a conn is a key", 2, function(a, b)
   local l = ws.limiter { rate = 1, per = HOUR, burst = 1 }
   check.equal(l:allow(a), true)
