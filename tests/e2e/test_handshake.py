@@ -1,7 +1,5 @@
 """The opening handshake as the host answers it. RFC 6455 section 4.2"""
 
-import time
-
 import pytest
 
 from wire import KEY, TEXT, Client, frame, upgrade_head
@@ -15,6 +13,7 @@ return {
 """
 PICKY = """
 local ws = require "ws"
+local go = false
 local function upgrade(req)
   local how = req.query.how
   if how == "reject" then ws.reject(401, "who?", { ["WWW-Authenticate"] = "Basic" }) end
@@ -22,6 +21,11 @@ local function upgrade(req)
   if how == "odd" then return 7 end
   if how == "raise" then error("secret") end
   if how == "wait" then ws.sleep(0.3) end
+  if how == "hold" then
+    print("held")
+    while not go do ws.sleep(0.01) end
+    print("went on")
+  end
   if how == "late" then ws.sleep(30) end
   return { protocol = req.query.protocol, headers = { ["Set-Cookie"] = "a=b" }, data = { n = 5 } }
 end
@@ -30,6 +34,7 @@ return {
   upgrade = upgrade,
   open = function(conn) print("opened") conn:send((conn.protocol or "-") .. conn.data.n) end,
   message = function(conn, text) conn:send(text) end,
+  request = function(req) go = req.query.go ~= nil return 200 end,
 }
 """
 
@@ -161,12 +166,14 @@ def test_frames_wait_while_upgrade_waits(picky):
 
 
 def test_who_leaves_while_upgrade_waits_is_never_opened(picky):
-    for end in ("half_close", "reset"):
+    for n, end in enumerate(("half_close", "reset"), 1):
+        picky.get("/picky")
         with Client(picky.port) as client:
-            client.send(upgrade_head("/picky?how=wait"))
-            time.sleep(0.1)
+            client.send(upgrade_head("/picky?how=hold"))
+            picky.wait_log("held", times=n)
             getattr(client, end)()
-        time.sleep(0.5)
+        picky.get("/picky?go=1")
+        picky.wait_log("went on", times=n)
     assert picky.count("opened") == 0
     assert ask(picky, "/picky").status == 101
 

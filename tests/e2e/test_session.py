@@ -20,15 +20,23 @@ from wire import (
 
 ECHO = """
 local ws = require "ws"
+local go = false
 return {
   message = function(conn, data, kind)
     if data == "sleep" then ws.sleep(1) end
+    if data == "hold" then
+      print("held")
+      while not go do ws.sleep(0.01) end
+    end
     if data == "close" then conn:close(4001, "as told") end
     if data == "flood" then while conn:send(string.rep("x", 60000)) == "ok" do end return end
     conn:send(data, kind)
   end,
   close = function(conn, code, reason) print("closed " .. code .. " <" .. reason .. ">") end,
-  request = function() return 200, tostring(ws.all:count()) end,
+  request = function(req)
+    go = go or req.query.go ~= nil
+    return 200, tostring(ws.all:count())
+  end,
 }
 """
 
@@ -44,6 +52,11 @@ def echo(serve):
 
 def peers(host) -> int:
     return int(host.get("/echo").body)
+
+
+def release(host) -> None:
+    """Handlers that hold go on."""
+    host.get("/echo?go=1")
 
 
 def check_closed(host, code: int, limit_s: float = 10) -> None:
@@ -147,12 +160,29 @@ def test_the_pong_clock_stands_while_a_handler_holds_up_reading(echo):
         assert [client.hear_text() for _ in range(5000)] == [str(i) for i in range(5000)]
 
 
+def test_a_pong_that_lies_behind_what_is_not_read_is_not_missed(echo):
+    host = echo(ping_s=0.2, pong_s=1)
+    with host.client("/echo") as client:
+        opcode, payload = client.hear()
+        assert opcode == PING
+        flood = b"".join(frame(TEXT, str(i)) for i in range(5000))
+        client.send(frame(TEXT, "hold") + flood + frame(PONG, payload))
+        host.wait_log("held")
+        time.sleep(1.2)  # over pong_s, which does not count while nothing is read
+        release(host)
+        assert client.hear_text() == "hold"
+        assert [client.hear_text() for _ in range(5000)] == [str(i) for i in range(5000)]
+        assert host.count("pong_s") == 0
+
+
 def test_pings_are_answered_while_a_handler_waits(echo):
-    with echo().client("/echo") as client:
-        client.text("sleep")
+    host = echo()
+    with host.client("/echo") as client:
+        client.text("hold")
         client.send(frame(PING, "x"))
         assert client.hear() == (PONG, b"x")
-        assert client.hear_text() == "sleep"
+        release(host)
+        assert client.hear_text() == "hold"
 
 
 # The close handshake.
@@ -301,12 +331,13 @@ def test_a_peer_that_stops_in_the_midst_of_a_frame_is_1006(echo, end, n):
 def test_leaving_during_a_wait_is_noticed_at_once(echo, end, more):
     host = echo()
     client = host.client("/echo")
-    client.text("sleep", *("x" * 20 for _ in range(more)))
-    time.sleep(0.2)
+    client.text("hold", *("x" * 20 for _ in range(more)))
+    host.wait_log("held")
     assert peers(host) == 1
     getattr(client, end)()
-    host.wait(lambda: peers(host) == 0, 0.6)
+    host.wait(lambda: peers(host) == 0)
     assert host.count('"closed ') == 0  # `close` comes after the handler
+    release(host)
     check_closed(host, 1006)
     client.socket.close()
 

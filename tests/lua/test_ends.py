@@ -203,3 +203,39 @@ def test_ids_differ_over_hosts_and_restarts(serve):
         with host.connect("/a") as client:
             seen.add(client.receive())
     assert len(seen) == 3
+
+
+def test_the_data_of_those_who_have_gone_is_let_go(serve):
+    host = serve(
+        {
+            "a.lua": """
+                local datas = setmetatable({}, { __mode = "k" })
+
+                local function count()
+                  local n = 0
+                  for _ in pairs(datas) do n = n + 1 end
+                  return n
+                end
+
+                return {
+                  open = function(conn) datas[conn.data] = true conn:send "open" end,
+                  request = function()
+                    for _ = 1, 1000 do -- garbage, so that what is let go is collected
+                      local _ = { {}, {}, {}, {}, {}, {}, {}, {} }
+                    end
+                    return 200, { count = count() }
+                  end,
+                }
+            """
+        }
+    )
+
+    def count():
+        return host.get("/a").json()["count"]
+
+    for _ in range(20):
+        with host.connect("/a") as client:
+            assert client.receive() == "open"
+    with host.connect("/a") as client:
+        assert client.receive() == "open"
+        eventually(lambda: count() == 1, "only the one who is there")
