@@ -178,9 +178,10 @@ def test_a_reqs_own_fields_cant_be_set(host):
 
 def test_while_one_waits_others_are_answered(host):
     slow = http.client.HTTPConnection("127.0.0.1", host.port, timeout=PATIENCE_S)
-    slow.request("GET", "/echoes?case=waits_long&name=slow")
+    slow.request("GET", "/echoes?case=holds&name=slow")
     assert answer(host, "text").text == "plain"
     assert "slow" not in answer(host, "finished").json()
+    assert answer(host, "releases&name=slow").status == 200
     assert slow.getresponse().read() == b"slow"
     slow.close()
 

@@ -3,7 +3,7 @@ local ws = require "ws"
 
 local kept
 local answers = {}
-local finished = {}
+local finished, released = {}, {}
 
 function answers.text() return 200, "plain" end
 function answers.json() return 200, { a = 1 } end
@@ -54,6 +54,21 @@ function answers.waits_long(req)
   ws.sleep(0.3)
   finished[#finished + 1] = name
   return 200, name
+end
+
+function answers.holds(req)
+  local name = req.query.name
+  while not released[name] do
+    ws.sleep(0.01)
+  end
+  released[name] = nil
+  finished[#finished + 1] = name
+  return 200, name
+end
+
+function answers.releases(req)
+  released[req.query.name] = true
+  return 200
 end
 
 function answers.finished() return 200, ws.json.array(finished) end
