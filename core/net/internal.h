@@ -117,6 +117,8 @@ struct peri_server {
     struct peri_map exchanges; ///< what policy is to answer: from 8 bytes, the exchange's number
     uint64_t last_exchange;
     uint64_t wake_at_ns;
+    bool waking;    ///< policy runs what was due
+    bool wake_late; ///< and was not done: it goes on once the sockets have been looked at
     uint64_t drain_began_ms, drain_told;
     uint64_t complained_ms; ///< when the log last said that connections are refused
     bool draining, drained;
@@ -134,6 +136,9 @@ static inline uint64_t peri_server_now(const struct peri_server *server) {
 
 /// The ports, for peri_hub_set_ports (ports.c).
 struct peri_ports peri_server_ports(struct peri_server *server);
+
+/// Has policy run what is due (ports.c).
+void peri_server_wake(struct peri_server *server);
 
 /// The wheel has a timer: its ticks are needed.
 void peri_server_want_ticks(struct peri_server *server);

@@ -15,14 +15,22 @@ static void set_wake(struct peri_server *server) {
     (void)uv_timer_start(&server->wake, on_wake, ns / 1000000 + (ns % 1000000 > 0), 0);
 }
 
+void peri_server_wake(struct peri_server *server) {
+    server->wake_at_ns = UINT64_MAX;
+    server->wake_late = false;
+    (void)uv_timer_stop(&server->wake);
+    server->waking = true;
+    server->policy->wake(server->policy->self);
+    server->waking = false;
+}
+
 static void on_wake(uv_timer_t *timer) {
     struct peri_server *server = timer->data;
     if (server->wake_at_ns > uv_hrtime()) {
         set_wake(server);
-        return;
+    } else {
+        peri_server_wake(server);
     }
-    server->wake_at_ns = UINT64_MAX;
-    server->policy->wake(server->policy->self);
 }
 
 static void port_wake_at(void *self, uint64_t at_ns) {
@@ -33,6 +41,9 @@ static void port_wake_at(void *self, uint64_t at_ns) {
     server->wake_at_ns = at_ns;
     if (at_ns == UINT64_MAX) {
         (void)uv_timer_stop(&server->wake);
+    } else if (server->waking && at_ns <= uv_hrtime()) {
+        // libuv before 1.45 would run a timer that is due now before it looks at any socket.
+        server->wake_late = true;
     } else {
         set_wake(server);
     }

@@ -56,7 +56,7 @@ static void turn(struct peri_server *server) {
     if (peri_log_waits() && !uv_is_active((uv_handle_t *)&server->log)) {
         (void)uv_timer_start(&server->log, on_log, LOG_TICK_MS, 0);
     }
-    if (more || server->turn_asked || !peri_list_is_empty(&server->work)) {
+    if (more || server->turn_asked || server->wake_late || !peri_list_is_empty(&server->work)) {
         (void)uv_idle_start(&server->idle, on_idle);
     } else {
         (void)uv_idle_stop(&server->idle);
@@ -68,7 +68,11 @@ static void on_prepare(uv_prepare_t *prepare) {
 }
 
 static void on_check(uv_check_t *check) {
-    turn(check->data);
+    struct peri_server *server = check->data;
+    if (server->wake_late) {
+        peri_server_wake(server);
+    }
+    turn(server);
 }
 
 static void on_tick(uv_timer_t *timer) {

@@ -5,7 +5,7 @@
 #include "hub/hub.h"
 
 /// At one wake-up: the loop must come round for everybody else.
-enum { RUN_MAX = 1024 };
+enum { RUN_MAX = 1024, RUN_NS = 10000000 };
 
 struct peri_alarms {
     struct peri_hub *hub;
@@ -137,6 +137,9 @@ void peri_alarms_run(struct peri_alarms *alarms) {
         struct peri_alarm *alarm = alarms->root;
         peri_alarms_clear(alarms, alarm);
         alarm->due(alarm);
+        if (peri_alarms_now(alarms) - now_ns >= RUN_NS) {
+            break;
+        }
     }
     alarms->running = false;
     wake(alarms);

@@ -28,7 +28,7 @@ void peri_alarms_set(struct peri_alarms *alarms, struct peri_alarm *alarm, uint6
 /// Not set: does nothing.
 void peri_alarms_clear(struct peri_alarms *alarms, struct peri_alarm *alarm);
 
-/// Calls what is due, a bounded number at a time, then asks ports to be woken for the next.
+/// Calls what is due, for a bounded time and number, then asks ports to be woken for the next.
 void peri_alarms_run(struct peri_alarms *alarms);
 
 uint64_t peri_alarms_now(const struct peri_alarms *alarms);

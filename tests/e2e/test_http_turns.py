@@ -29,6 +29,19 @@ return {
   request = function(req) return 200, tostring(#(req.body or "")) end,
 }
 """
+TIMERS = """
+local ws = require "ws"
+local beats = 0
+local function beat()
+  beats = beats + 1
+  local until_s = ws.monotonic() + 0.004
+  while ws.monotonic() < until_s do end
+end
+return {
+  start = function() for _ = 1, 3 do ws.every(0.001, function() beat() end) end end,
+  message = function(conn) conn:send(tostring(beats)) end,
+}
+"""
 MANY = 4000
 
 
@@ -70,6 +83,21 @@ def test_what_waits_for_its_turn_is_run_before_the_end(serve):
                 assert client.hear_text() == "x"
                 getattr(client, end)()
             host.wait(lambda n=wanted: int(host.get("/busy?how=1").body) >= n, 30)
+
+
+def test_timers_that_are_always_late_leave_the_sockets_and_signals_their_turn(serve):
+    """On libuv before 1.45 nothing else ever came: a timer that is due at once runs at once."""
+    host = serve({"timers.lua": TIMERS})
+    with host.client("/timers") as client:
+        heard = []
+        for _ in range(5):
+            client.text("x")
+            heard.append(int(client.hear_text()))
+        assert heard[-1] > heard[0] > 0  # and they go on beating
+        host.signal()
+        assert client.hear_close()[0] == 1001
+        client.send(close_frame(1001))
+    assert host.end() == 0
 
 
 def test_a_body_over_the_scripts_own_limit_is_refused_before_it_comes(serve):

@@ -22,6 +22,7 @@ struct numbered {
     int number;
     struct numbered *clears; ///< on being due
     uint64_t again_ns;       ///< on being due, set anew for then
+    uint64_t takes_ns;       ///< that pass meanwhile
 };
 
 static uint64_t clock_now(void *self) {
@@ -35,6 +36,7 @@ static void clock_wake_at(void *self, uint64_t at_ns) {
 static void note(struct peri_alarm *alarm) {
     struct numbered *n = PERI_CONTAINER(alarm, struct numbered, alarm);
     n->clock->order[n->clock->due++] = n->number;
+    n->clock->now_ns += n->takes_ns;
     if (n->clears) {
         peri_alarms_clear(n->clock->alarms, &n->clears->alarm);
     }
@@ -165,12 +167,31 @@ static void random_sets_and_clears_are_due_in_order(void **state) {
     }
 }
 
+static void what_takes_long_leaves_the_rest_to_the_next_wake_up(void **state) {
+    struct clock *clock = *state;
+    struct numbered n[5];
+    for (int i = 0; i < 5; i++) {
+        set(clock, &n[i], i, 100);
+        n[i].takes_ns = 6000000;
+    }
+    clock->now_ns = 100;
+    run_if_due(clock);
+    assert_int_equal(clock->due, 2); // 12 ms
+    assert_int_equal(clock->wake_at_ns, 100);
+    run_if_due(clock);
+    run_if_due(clock);
+    assert_int_equal(clock->due, 5);
+    assert_true(clock->wake_at_ns == UINT64_MAX);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_first_alarm_is_what_ports_is_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(equals_are_due_in_the_order_of_setting, begin, end),
         cmocka_unit_test_setup_teardown(one_that_is_due_may_clear_another_and_set_itself_again,
                                         begin, end),
+        cmocka_unit_test_setup_teardown(what_takes_long_leaves_the_rest_to_the_next_wake_up, begin,
+                                        end),
         cmocka_unit_test_setup_teardown(random_sets_and_clears_are_due_in_order, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
