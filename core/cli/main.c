@@ -1,7 +1,10 @@
 // perigee: finds the command that was asked for.
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/nearest.h"
 #include "cli/command.h"
@@ -58,8 +61,24 @@ int peri_option(int argc, char **argv, int *at, const char *name, const char **v
     return 1;
 }
 
+/// Standard descriptors that came closed lead nowhere: else the next socket would be one of them,
+/// and hear the log. @return false when they can't
+static bool hold_standard_descriptors(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR); // the lowest that is free. open(2)
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
+    if (!hold_standard_descriptors()) {
+        return PERI_EXIT_FAILED; // and nowhere to say so
+    }
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(name, commands[i].name) == 0) {
             return commands[i].run(argc - 2, argv + 2);

@@ -2,8 +2,14 @@
 
 import signal
 import socket
+import subprocess
 import time
+from pathlib import Path
 
+import pytest
+
+from conftest import program
+from support.host import START_S
 from wire import CLOSE, Client, close_frame, frame, upgrade_head
 
 ECHO = "return { message = function(conn, text) conn:send(text) end }"
@@ -85,6 +91,40 @@ def test_a_port_in_use_is_one_line_and_1(run, folder):
         status, out, err = run("serve", str(where), "--port", port)
     assert (status, out) == (1, "")
     assert err.count("\n") == 1 and port in err and "in use" in err and "--port" in err
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_standard_descriptor_that_is_closed_is_no_sockets(folder, closed):
+    """The loop's own descriptors once took its place, and heard the log; closing them aborted."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [program(), "serve", str(folder({"echo.lua": ECHO})), "--port", str(port)]
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + START_S
+        while True:
+            assert process.poll() is None and time.monotonic() < end
+            try:
+                client = Client(port)
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        with client:
+            assert client.upgrade("/echo").status == 101
+            for number in range(3):
+                where = Path(f"/proc/{process.pid}/fd/{number}").readlink()
+                assert where == Path("/dev/null"), (number, where)
+            client.text("x")
+            assert client.hear_text() == "x"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(START_S) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_missing_folder_is_one_line_and_1(run, tmp_path):
