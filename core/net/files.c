@@ -168,7 +168,7 @@ static int open_last(struct peri_file *file, int at, const char *name, bool slas
     }
     int folder = openat(at, name, OPEN_DIR);
     if (folder < 0) {
-        return slash ? PERI_AGAIN : open_file(file, at, name, gzip);
+        return slash ? status_of_errno() : open_file(file, at, name, gzip);
     }
     int rc = open_file(file, folder, "index.html", gzip);
     close(folder);

@@ -4,6 +4,7 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -216,6 +217,22 @@ static void test_without_memory_it_says_so(void **state) {
     assert_int_equal(rc, PERI_E_MEMORY);
 }
 
+static void test_a_folder_that_no_descriptor_is_left_for_is_not_missing(void **state) {
+    (void)state;
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC); // the lowest that is free
+    struct rlimit limit;
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const struct rlimit few = {(rlim_t)fd + 1, limit.rlim_max}; // the public folder takes it
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int with_slash = open_path("/sub/"), without = open_path("/sub"), below = open_path("/sub/b");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(with_slash, PERI_E_MEMORY);
+    assert_int_equal(without, PERI_E_MEMORY);
+    assert_int_equal(below, PERI_E_MEMORY);
+}
+
 static void test_a_missing_folder_has_no_files(void **state) {
     (void)state;
     struct peri_file file;
@@ -244,6 +261,7 @@ int main(void) {
         cmocka_unit_test(test_a_change_of_the_file_shows),
         cmocka_unit_test(test_no_descriptor_or_memory_is_kept),
         cmocka_unit_test(test_without_memory_it_says_so),
+        cmocka_unit_test(test_a_folder_that_no_descriptor_is_left_for_is_not_missing),
         cmocka_unit_test(test_a_missing_folder_has_no_files),
         cmocka_unit_test(test_the_type_goes_by_the_extension_in_any_case),
     };
