@@ -9,9 +9,11 @@ enum {
     DRAIN_AT_LEAST = 64, ///< connections told at a tick: few are told at once
 };
 
+/// Idle since before the drain: who came later is about to ask, and gets the 503.
 static bool is_idle(const struct peri_session *session) {
-    return session->stage == SESSION_HTTP && session->http->phase == HTTP_READING &&
-           session->http->parsing == PERI_REQUEST_IDLE;
+    const struct peri_http *http = session->http;
+    return session->stage == SESSION_HTTP && http->phase == HTTP_READING &&
+           http->parsing == PERI_REQUEST_IDLE && http->since_ms < session->server->drain_began_ms;
 }
 
 /// Tells up to n connections, those first that have been told least recently: never.

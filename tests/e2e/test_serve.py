@@ -226,6 +226,21 @@ def test_while_it_drains_new_requests_get_503(serve):
         assert host.get("/a.txt").status == 503
 
 
+def test_who_connects_while_it_drains_may_take_a_moment_to_ask(serve):
+    """It was closed without a word when its request came later than a tick of the drain."""
+    host = serve({"sleeps.lua": SLEEPS})
+    with host.client("/sleeps") as client, host.wire() as idle:
+        client.text("x")
+        assert client.hear_text() == "begun"
+        assert idle.request("/").status == 404
+        time.sleep(0.05)  # later by the host's clock, too
+        host.signal()
+        assert idle.rest() == b""
+        with Client(host.port) as late:
+            time.sleep(0.3)
+            assert late.upgrade("/sleeps").status == 503
+
+
 def test_a_waiting_handler_is_cut_at_drain_stop_s(serve):
     host = serve({"sleeps.lua": SLEEPS}, "--limit", "drain_stop_s=0.5")
     with host.client("/sleeps") as client:
