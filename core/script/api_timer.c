@@ -2,7 +2,6 @@
 // the registry, and an alarm while it is armed.
 #include <lauxlib.h>
 #include <math.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "script/api.h"
@@ -133,11 +132,7 @@ static void timer_ended(struct peri_task *task) {
     struct peri_vm *vm = timer->vm;
     timer->busy = false;
     if (timer->skipped) {
-        char text[80];
-        int len = snprintf(text, sizeof text,
-                           "timer %lld skipped %llu beats: it was busy, or the host late",
-                           (long long)timer->id, (unsigned long long)timer->skipped);
-        peri_report_vm(vm, PERI_LOG_WARN, peri_str(text, (size_t)len));
+        peri_report_skipped(vm, (long long)timer->id, (unsigned long long)timer->skipped);
         timer->skipped = 0;
     }
     if (timer->repeats && !timer->cancelled) {

@@ -111,6 +111,24 @@ void peri_report_vm(const struct peri_vm *vm, int level, struct peri_str text) {
     log_about(vm, NULL, level, text);
 }
 
+/// The numbers stand in fields: a host that is late is late for many timers, and their lines are
+/// repeats.
+void peri_report_skipped(const struct peri_vm *vm, long long timer, unsigned long long beats) {
+    char generation[16], id[24], count[24];
+    (void)snprintf(generation, sizeof generation, "%u", vm->generation);
+    (void)snprintf(id, sizeof id, "%lld", timer);
+    (void)snprintf(count, sizeof count, "%llu", beats);
+    const struct peri_log_field fields[] = {
+        {"script", peri_str_of(vm->name)},
+        {"generation", peri_str_of(generation)},
+        {"timer", peri_str_of(id)},
+        {"beats", peri_str_of(count)},
+        {0},
+    };
+    peri_log_fields(PERI_LOG_WARN, PERI_STR("a timer skipped beats: it was busy, or the host late"),
+                    fields);
+}
+
 void peri_report_print(const struct peri_vm *vm, struct peri_str text) {
     log_by(peri_log_say, vm, NULL, PERI_LOG_INFO, text);
 }

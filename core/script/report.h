@@ -26,5 +26,8 @@ int peri_report_refusal(lua_State *L, const struct peri_vm *vm);
 /// Logs for a VM outside of any task.
 void peri_report_vm(const struct peri_vm *vm, int level, struct peri_str text);
 
+/// Logs that a timer was too late for so many of its beats.
+void peri_report_skipped(const struct peri_vm *vm, long long timer, unsigned long long beats);
+
 /// Logs what a script printed.
 void peri_report_print(const struct peri_vm *vm, struct peri_str text);
