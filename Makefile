@@ -20,7 +20,7 @@ acceptance: build
 	tests/run acceptance
 
 lint:
-	tools/setup test
+	tools/setup lint
 	tools/lint
 
 format:

@@ -5,6 +5,7 @@
 local ws = require "ws"
 local words = require "words" -- lib/words.lua
 
+---@type ws.Script
 local chat = { route = "/chat/:room" }
 
 -- The longest name and the longest line, in characters.
@@ -160,7 +161,7 @@ function chat.message(conn, text, kind)
     return say(conn, "said", text:sub(2))
   end
   local command, rest = text:match("^/(%S*)%s*(.*)$")
-  local run = commands[command:lower()]
+  local run = command and commands[command:lower()]
   if not run then
     return tell(conn, ("There is no /%s. %s"):format(command, help()))
   end

@@ -177,7 +177,7 @@ static struct peri_str check_key(lua_State *L, char number[16]) {
     }
 }
 
-/// l:allow(key[, cost]) -> true, or false and the seconds to wait
+/// limiter:allow(key[, cost]) -> true, or false and the seconds to wait
 static int limiter_allow(lua_State *L) {
     struct limiter *l = luaL_checkudata(L, 1, TYPE);
     char number[16];
@@ -239,8 +239,8 @@ static double check_option(lua_State *L, const char *name, double otherwise) {
     return value;
 }
 
-/// ws.limiter{rate=, per=, burst=}: `rate` events in `per` seconds (default 1), `burst` at once
-/// (default: the rate, at least 1)
+/// ws.limiter({rate=, per=, burst=}) -> a limiter: `rate` events in `per` seconds (default 1),
+/// `burst` at once (default: the rate, at least 1)
 static int ws_limiter(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     double rate = check_option(L, "rate", 0);
@@ -256,6 +256,11 @@ static int ws_limiter(lua_State *L) {
     return 1;
 }
 
+static const luaL_Reg methods[] = {
+    {"allow", limiter_allow},
+    {NULL, NULL},
+};
+
 static const luaL_Reg ws_functions[] = {
     {"limiter", ws_limiter},
     {NULL, NULL},
@@ -266,9 +271,7 @@ void peri_limiter_open(lua_State *L, struct peri_vm *vm) {
     luaL_newmetatable(L, TYPE);
     lua_pushcfunction(L, limiter_gc);
     lua_setfield(L, -2, "__gc");
-    lua_newtable(L);
-    lua_pushcfunction(L, limiter_allow);
-    lua_setfield(L, -2, "allow");
+    luaL_newlib(L, methods);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");

@@ -49,15 +49,22 @@ static int write_line(lua_State *L, enum peri_log_level level) {
     return 0;
 }
 
+/// ws.log.debug(text[, fields])
 static int log_debug(lua_State *L) {
     return write_line(L, PERI_LOG_DEBUG);
 }
+
+/// ws.log.info(text[, fields])
 static int log_info(lua_State *L) {
     return write_line(L, PERI_LOG_INFO);
 }
+
+/// ws.log.warn(text[, fields])
 static int log_warn(lua_State *L) {
     return write_line(L, PERI_LOG_WARN);
 }
+
+/// ws.log.error(text[, fields])
 static int log_error(lua_State *L) {
     return write_line(L, PERI_LOG_ERROR);
 }

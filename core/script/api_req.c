@@ -168,7 +168,7 @@ static void push_field(lua_State *L, const struct peri_req *req, const char *nam
     }
 }
 
-/// The token of "Authorization: Bearer TOKEN", or nil. RFC 6750 section 2.1
+/// req:bearer() -> the token of "Authorization: Bearer TOKEN", or nil. RFC 6750 section 2.1
 static int req_bearer(lua_State *L) {
     const struct peri_req *req = check_req(L);
     struct peri_str value;
@@ -183,11 +183,12 @@ static int req_bearer(lua_State *L) {
     return 1;
 }
 
+/// upvalue 2: the methods
 static int req_index(lua_State *L) {
     const struct peri_req *req = check_req(L);
     const char *name = luaL_checkstring(L, 2);
-    if (strcmp(name, "bearer") == 0) {
-        lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) {
         return 1;
     }
     lua_getiuservalue(L, 1, 1);
@@ -216,16 +217,22 @@ static int req_tostring(lua_State *L) {
     return 1;
 }
 
+static const luaL_Reg methods[] = {
+    {"bearer", req_bearer},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", req_gc},
+    {"__tostring", req_tostring},
+    {NULL, NULL},
+};
+
 void peri_req_open(lua_State *L, struct peri_vm *vm) {
-    static const luaL_Reg metamethods[] = {
-        {"__gc", req_gc},
-        {"__tostring", req_tostring},
-        {NULL, NULL},
-    };
     luaL_newmetatable(L, TYPE);
     luaL_setfuncs(L, metamethods, 0);
     lua_pushlightuserdata(L, vm);
-    lua_pushcfunction(L, req_bearer);
+    luaL_newlib(L, methods);
     lua_pushcclosure(L, req_index, 2);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);

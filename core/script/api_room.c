@@ -269,12 +269,14 @@ static struct peri_room *acting_room(lua_State *L) {
     return resolve(L, vm, value, 1);
 }
 
+/// room:count() -> how many members
 static int room_count(lua_State *L) {
     const struct peri_room *room = acting_room(L);
     lua_pushinteger(L, room ? (lua_Integer)peri_room_count(room) : 0);
     return 1;
 }
 
+/// room:members() -> a new list of conns, in the order of the joins
 static int room_members(lua_State *L) {
     const struct peri_room *room = acting_room(L);
     lua_createtable(L, room ? (int)peri_room_count(room) : 0, 0);
@@ -288,6 +290,7 @@ static int room_members(lua_State *L) {
     return 1;
 }
 
+/// room:presence() -> a list of {id=, info=}, in the same order
 static int room_presence(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
     const struct peri_room *room = acting_room(L);

@@ -9,7 +9,7 @@ static int too_early(lua_State *L) {
 
 static const char *const guarded[] = {"__index", "__newindex", "__len", "__pairs", "__call", NULL};
 
-/// ws.state(name, defaults) -> the table; each name is declared once
+/// ws.state(name[, defaults]) -> the table; each name is declared once
 static int ws_state(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
     if (vm->phase != PERI_LOADING) {
