@@ -119,6 +119,13 @@ void peri_log_set_format(enum peri_log_format format) {
     (void)pthread_mutex_unlock(&lock);
 }
 
+bool peri_log_is_short(void) {
+    (void)pthread_mutex_lock(&lock);
+    bool is_short = form == PERI_LOG_SHORT || form == PERI_LOG_COLOURED;
+    (void)pthread_mutex_unlock(&lock);
+    return is_short;
+}
+
 enum peri_log_format peri_log_format_for(int fd) {
     const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
     if (!isatty(fd)) {

@@ -25,6 +25,10 @@ struct peri_log_field {
     struct peri_str value;
 };
 
+/// The key, by its address, of a text of several lines for the short formats only: it comes below the
+/// line, as a traceback does. The line in it that begins with ">" stands out.
+extern const char peri_log_excerpt[];
+
 enum {
     PERI_LOG_REPEATS = 10, ///< of a line of the host's in a second; more are held back
     PERI_LOG_SAID = 1000,  ///< of one that a script chose to write
@@ -36,6 +40,9 @@ enum peri_log_level peri_log_level(void);
 
 /// Default PERI_LOG_LOGFMT.
 void peri_log_set_format(enum peri_log_format format);
+
+/// Whether it is one of the short ones, for people.
+bool peri_log_is_short(void);
 
 /// What suits a reader of fd: at a terminal coloured, or short where NO_COLOR or TERM=dumb asks for
 /// it; else logfmt.

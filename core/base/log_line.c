@@ -7,6 +7,8 @@ enum {
     SLACK = 512, ///< for what follows a text that was cut: a key, quotes, a count, colours
 };
 
+const char peri_log_excerpt[] = "excerpt";
+
 enum style {
     STYLE_LOGFMT,
     STYLE_JSON,
@@ -78,9 +80,7 @@ size_t peri_log_decode(const char *s, size_t n, uint32_t *character) {
     return size;
 }
 
-/// Control characters (C1 too), what separates lines or paragraphs, and what turns the direction of
-/// the text around it: a reader would see something else than what is there.
-static bool misleads(uint32_t c) {
+bool peri_log_misleads(uint32_t c) {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) ||
            (c >= 0x2066 && c <= 0x2069);
 }
@@ -115,7 +115,7 @@ static void put_value(struct writer *w, enum style style, struct peri_str value)
         }
         uint32_t c = 0;
         size_t size = peri_log_decode(value.ptr + i, value.len - i, &c);
-        if (size == 0 || misleads(c)) {
+        if (size == 0 || peri_log_misleads(c)) {
             put_escaped(w, style, value.ptr + i, size, c);
         } else {
             if (style != STYLE_PLAIN && (c == '"' || c == '\\')) {
@@ -198,7 +198,7 @@ static bool is_bare(struct peri_str value) {
     for (size_t i = 0; i < value.len;) {
         uint32_t c = 0;
         size_t size = peri_log_decode(value.ptr + i, value.len - i, &c);
-        if (size == 0 || misleads(c) || c == ' ' || c == '"' || c == '=' || c == '\\') {
+        if (size == 0 || peri_log_misleads(c) || c == ' ' || c == '"' || c == '=' || c == '\\') {
             return false;
         }
         i += size;
@@ -237,7 +237,9 @@ static void write_logfmt(struct writer *w, const struct peri_log_event *event) {
     put_message(w, STYLE_LOGFMT, event);
     put_text(w, "\"");
     for (const struct peri_log_field *f = event->fields; f && f->key && w->at < w->soft; f++) {
-        put_pair(w, event->fields, f);
+        if (f->key != peri_log_excerpt) {
+            put_pair(w, event->fields, f);
+        }
     }
     if (event->more > 0) {
         char text[32];
@@ -255,6 +257,9 @@ static void write_json(struct writer *w, const struct peri_log_event *event) {
     put_message(w, STYLE_JSON, event);
     put_text(w, "\"");
     for (const struct peri_log_field *f = event->fields; f && f->key && w->at < w->soft; f++) {
+        if (f->key == peri_log_excerpt) {
+            continue;
+        }
         put_text(w, ",\"");
         put_key(w, event->fields, f);
         put_text(w, "\":\"");
@@ -269,26 +274,51 @@ static void write_json(struct writer *w, const struct peri_log_event *event) {
     put_text(w, "}");
 }
 
-/// Each line of it below the event's own, indented: only events begin at the margin.
-static void put_traceback(struct writer *w, struct peri_str text) {
+/// Each line of it below the event's own, indented: only events begin at the margin. One that begins
+/// with ">" is put between `loud` and `quiet`.
+static void put_below(struct writer *w, struct peri_str text, const char *loud, const char *quiet) {
     while (text.len > 0 && w->at < w->soft) {
         const char *newline = memchr(text.ptr, '\n', text.len);
         size_t len = newline ? (size_t)(newline - text.ptr) : text.len;
         size_t indent = len > 0 && text.ptr[0] == '\t' ? 1 : 0;
         put_text(w, indent ? "\n      " : "\n    ");
+        bool is_loud = len > 0 && text.ptr[0] == '>';
+        put_text(w, is_loud ? loud : "");
         put_value(w, STYLE_PLAIN, peri_str(text.ptr + indent, len - indent));
+        put_text(w, is_loud ? quiet : "");
         len += newline ? 1 : 0;
         text = peri_str(text.ptr + len, text.len - len);
     }
 }
 
+/// The excerpt, the hint and the traceback: what a person needs after the message, in that order.
+static void put_rest(struct writer *w, const struct peri_log_field *const rest[3], bool coloured) {
+    const char *loud = coloured ? "\x1b[0;1m" : "", *quiet = coloured ? "\x1b[0;2m" : "";
+    if (rest[0]) {
+        put_below(w, rest[0]->value, loud, quiet);
+    }
+    if (rest[1]) {
+        put_text(w, "\n    ");
+        put_text(w, loud);
+        put_text(w, "hint: ");
+        put_value(w, STYLE_PLAIN, rest[1]->value);
+        put_text(w, quiet);
+    }
+    if (rest[2]) {
+        put_below(w, rest[2]->value, "", "");
+    }
+}
+
 static void write_short(struct writer *w, const struct peri_log_event *event, bool coloured) {
     const char *dim = coloured ? "\x1b[2m" : "", *end = coloured ? "\x1b[0m" : "";
-    const struct peri_log_field *script = NULL, *handler = NULL, *traceback = NULL;
+    const struct peri_log_field *script = NULL, *handler = NULL;
+    const struct peri_log_field *rest[3] = {NULL};
     for (const struct peri_log_field *f = event->fields; f && f->key; f++) {
         script = !script && strcmp(f->key, "script") == 0 ? f : script;
         handler = !handler && strcmp(f->key, "handler") == 0 ? f : handler;
-        traceback = !traceback && strcmp(f->key, "traceback") == 0 ? f : traceback;
+        rest[0] = f->key == peri_log_excerpt ? f : rest[0];
+        rest[1] = !rest[1] && strcmp(f->key, "hint") == 0 ? f : rest[1];
+        rest[2] = !rest[2] && strcmp(f->key, "traceback") == 0 ? f : rest[2];
     }
     struct tm local = {0};
     char text[64];
@@ -308,14 +338,13 @@ static void write_short(struct writer *w, const struct peri_log_event *event, bo
     put_message(w, STYLE_PLAIN, event);
     put_text(w, dim);
     for (const struct peri_log_field *f = event->fields; f && f->key && w->at < w->soft; f++) {
-        bool shown = f == script || (script && f == handler) || f == traceback;
+        bool shown =
+            f == script || (script && f == handler) || f == rest[0] || f == rest[1] || f == rest[2];
         if (!shown && strcmp(f->key, "generation") != 0) {
             put_pair(w, event->fields, f);
         }
     }
-    if (traceback) {
-        put_traceback(w, traceback->value);
-    }
+    put_rest(w, rest, coloured);
     put_text(w, end);
 }
 

@@ -91,6 +91,22 @@ int peri_json_decode(lua_State *L, struct peri_str text);
 ///           copy does
 void peri_plain_copy(lua_State *L, int index, int as, const char *what);
 
+// What arguments may be, for the bindings and for `perigee check`.
+
+/// One wait, in seconds.
+enum { PERI_SLEEP_MAX_S = 60 };
+
+/// The shortest period, and a delay that is far enough for anybody and near enough to add to a
+/// clock.
+#define PERI_EVERY_MIN_S 0.001
+#define PERI_DELAY_MAX_S 1e9
+
+/// Of room:broadcast. Ends with NULL.
+extern const char *const peri_broadcast_options[];
+
+/// By enum peri_slow. Ends with NULL.
+extern const char *const peri_slow_names[];
+
 // Timers and state at the turns of a VM's life.
 
 /// Raises when a timer recorded while loading names none of the script's `timers`.

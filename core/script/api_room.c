@@ -157,14 +157,16 @@ int peri_room_do_leave(lua_State *L, struct peri_vm *vm, peri_key key, int index
 
 // Broadcast ---------------------------------------------------------------------------------
 
+const char *const peri_slow_names[] = {"close", "drop", "latest", NULL};
+const char *const peri_broadcast_options[] = {"except", "kind", "slow", "key", NULL};
+
 static enum peri_slow check_slow(lua_State *L, const struct peri_vm *vm, int index) {
-    static const char *const names[] = {"close", "drop", "latest", NULL};
     if (lua_isnil(L, index)) {
         return vm->slow;
     }
     const char *slow = luaL_tolstring(L, index, NULL);
-    for (int i = 0; names[i]; i++) {
-        if (strcmp(slow, names[i]) == 0) {
+    for (int i = 0; peri_slow_names[i]; i++) {
+        if (strcmp(slow, peri_slow_names[i]) == 0) {
             return (enum peri_slow)i;
         }
     }
@@ -205,16 +207,15 @@ static void check_except(lua_State *L, struct peri_broadcast *broadcast, peri_ke
 
 static void check_options(lua_State *L, const struct peri_vm *vm, struct peri_broadcast *broadcast,
                           peri_key *single) {
-    static const char *const known[] = {"except", "kind", "slow", "key", NULL};
     lua_pushnil(L);
     while (lua_next(L, 3)) {
         lua_pop(L, 1);
         const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
         int i = 0;
-        while (known[i] && strcmp(known[i], name) != 0) {
+        while (peri_broadcast_options[i] && strcmp(peri_broadcast_options[i], name) != 0) {
             i++;
         }
-        if (!known[i]) {
+        if (!peri_broadcast_options[i]) {
             luaL_error(L, "broadcast has no option '%s': except, kind, slow, key", name);
         }
     }

@@ -8,10 +8,7 @@
 #include "script/host_private.h"
 #include "script/report.h"
 
-enum { SLEEP_MAX_S = 60, RETRY_NS = 100000000 };
-
-/// Far enough for anybody, near enough to add to a clock.
-static const double DELAY_MAX_S = 1e9;
+enum { RETRY_NS = 100000000 };
 
 /// User values of a timer.
 enum { VALUE_CALL = 1, VALUE_DATA, VALUE_KEY };
@@ -156,8 +153,8 @@ static const struct peri_entry timer_entry = {
 
 static uint64_t check_delay(lua_State *L, int index, double min_s, const char *what) {
     double seconds = luaL_checknumber(L, index);
-    if (!(seconds >= min_s) || !(seconds <= DELAY_MAX_S)) {
-        luaL_error(L, "%s: from %f to %f seconds", what, min_s, DELAY_MAX_S);
+    if (!(seconds >= min_s) || !(seconds <= PERI_DELAY_MAX_S)) {
+        luaL_error(L, "%s: from %f to %f seconds", what, min_s, PERI_DELAY_MAX_S);
     }
     return (uint64_t)llround(seconds * 1e9);
 }
@@ -271,7 +268,7 @@ static void note_beat(lua_State *L, lua_Integer id) {
 /// ws.every(seconds, name | fn[, data[, key]]) -> id, or nil, message
 static int ws_every(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
-    uint64_t period_ns = check_delay(L, 1, 0.001, "every");
+    uint64_t period_ns = check_delay(L, 1, PERI_EVERY_MIN_S, "every");
     check_call(L, vm, 2);
     lua_settop(L, 4);
     if (lua_isnil(L, 4)) {
@@ -344,8 +341,8 @@ static int ws_sleep(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
     peri_vm_check_acting(L, vm);
     double seconds = luaL_checknumber(L, 1);
-    if (!(seconds >= 0) || !(seconds <= SLEEP_MAX_S)) {
-        return luaL_error(L, "sleep: from 0 to %d seconds", SLEEP_MAX_S);
+    if (!(seconds >= 0) || !(seconds <= PERI_SLEEP_MAX_S)) {
+        return luaL_error(L, "sleep: from 0 to %d seconds", PERI_SLEEP_MAX_S);
     }
     uint64_t now_ns = peri_alarms_now(peri_host_alarms(vm->host));
     return peri_door_wait(L, vm, now_ns + (uint64_t)llround(seconds * 1e9), slept);

@@ -59,8 +59,8 @@ void peri_host_free(struct peri_host *host) {
     peri_free(host);
 }
 
-static int add_routes(const struct peri_host *host, const struct peri_script *script,
-                      struct peri_router *router, struct peri_buffer *error) {
+int peri_host_add_routes(const struct peri_host *host, const struct peri_script *script,
+                         struct peri_router *router, struct peri_buffer *error) {
     for (size_t i = 0; i < script->route_count; i++) {
         uint32_t other = 0;
         struct peri_str route = peri_str_of(script->routes[i]);
@@ -90,7 +90,7 @@ int peri_host_load(struct peri_host *host, struct peri_router *router, struct pe
     }
     for (size_t i = 0; i < host->script_count && status == PERI_OK; i++) {
         peri_script_load(host, host->scripts[i]);
-        status = add_routes(host, host->scripts[i], router, error);
+        status = peri_host_add_routes(host, host->scripts[i], router, error);
     }
     return status;
 }

@@ -63,6 +63,11 @@ PERI_MUST_CHECK int peri_folder_read(const char *path, struct peri_buffer *out);
 /// Why peri_folder_read failed, in words; errno as it left it.
 const char *peri_folder_why(int status);
 
+/// Adds the routes of a script. @return and error: as peri_host_load
+PERI_MUST_CHECK int peri_host_add_routes(const struct peri_host *host,
+                                         const struct peri_script *script,
+                                         struct peri_router *router, struct peri_buffer *error);
+
 /// Loads a script: its first generation. What fails is logged, and leaves script->vm NULL.
 void peri_script_load(struct peri_host *host, struct peri_script *script);
 

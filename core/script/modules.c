@@ -35,9 +35,9 @@ static bool is_inside(const struct peri_host *host, const char *path) {
     return realpath(path, real) && strncmp(real, host->real_dir, len) == 0 && real[len] == '/';
 }
 
-/// Leaves the path of the module on the stack: "scripts/lib/words.lua". Raises when there is none.
-static const char *push_path(lua_State *L, const struct peri_vm *vm, const char *name) {
+const char *peri_modules_path(lua_State *L, const struct peri_vm *vm, const char *name) {
     const struct peri_host *host = vm->host;
+    check_name(L, name);
     const char *file = luaL_gsub(L, name, ".", "/");
     lua_pushfstring(L, "%s/lib/%s.lua", host->dir, file);
     if (is_inside(host, lua_tostring(L, -1))) {
@@ -60,8 +60,9 @@ static int holder_gc(lua_State *L) {
     return 0;
 }
 
-/// Compiles the file, its text held by a userdata that a raise cannot leak. [-0, +1]
-static void push_module(lua_State *L, const char *path) {
+/// Compiles the file. Until the VM keeps its text, a userdata holds it that a raise cannot leak.
+/// [-0, +1]
+static void push_module(lua_State *L, struct peri_vm *vm, const char *path) {
     struct peri_buffer *source = lua_newuserdatauv(L, sizeof *source, 0);
     *source = (struct peri_buffer){0};
     luaL_setmetatable(L, HOLDER);
@@ -69,8 +70,10 @@ static void push_module(lua_State *L, const char *path) {
     if (status != PERI_OK) {
         luaL_error(L, "%s: %s", path, peri_folder_why(status));
     }
+    const struct peri_source *kept = peri_sources_keep(&vm->sources, path, source);
     lua_pushfstring(L, "@%s", path);
-    if (peri_sandbox_load(L, peri_buffer_str(source), lua_tostring(L, -1)) != LUA_OK) {
+    if (peri_sandbox_load(L, peri_buffer_str(kept ? &kept->text : source), lua_tostring(L, -1)) !=
+        LUA_OK) {
         lua_error(L);
     }
     peri_buffer_deinit(source);
@@ -82,7 +85,7 @@ static void push_module(lua_State *L, const char *path) {
 static char running;
 
 static int require(lua_State *L) {
-    const struct peri_vm *vm = peri_vm_of(L);
+    struct peri_vm *vm = peri_vm_of(L);
     size_t len;
     const char *name = luaL_checklstring(L, 1, &len);
     if (strlen(name) != len) {
@@ -102,9 +105,8 @@ static int require(lua_State *L) {
         return 1;
     }
     lua_settop(L, 2);
-    check_name(L, name);
-    const char *path = push_path(L, vm, name);
-    push_module(L, path);
+    const char *path = peri_modules_path(L, vm, name);
+    push_module(L, vm, path);
     lua_pushvalue(L, 1);
     lua_pushlightuserdata(L, &running);
     lua_rawset(L, 2);

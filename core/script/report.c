@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "script/hints.h"
 #include "script/host_private.h"
 #include "script/ids.h"
 
@@ -29,7 +30,7 @@ int peri_report_traceback(lua_State *L) {
     return 1;
 }
 
-enum { FIELDS_MAX = 7 };
+enum { FIELDS_MAX = 9 };
 
 /// What Lua and peri_raise_memory say.
 static const char MEMORY[] = "not enough memory";
@@ -44,6 +45,46 @@ static void split_traceback(struct peri_str *text, struct peri_str *traceback) {
         *traceback = peri_str(at + 1, text->len - len - 1);
         text->len = len;
     }
+}
+
+/// Where in the script an error is from: as its message says, else the innermost call that is in a
+/// file of the script's.
+static const struct peri_source *place_of(const struct peri_vm *vm, struct peri_str text,
+                                          struct peri_str traceback, uint32_t *line) {
+    const struct peri_source *source = peri_sources_find(&vm->sources, text, line);
+    while (!source && traceback.len > 0) {
+        const char *tab = memchr(traceback.ptr, '\t', traceback.len);
+        size_t skipped = tab ? (size_t)(tab - traceback.ptr) + 1 : traceback.len;
+        traceback = peri_str(traceback.ptr + skipped, traceback.len - skipped);
+        source = peri_sources_find(&vm->sources, traceback, line);
+    }
+    return source;
+}
+
+/// What helps whoever has to mend it, in memory of the caller's.
+struct help {
+    char hint[PERI_HINT_MAX], excerpt[PERI_EXCERPT_MAX];
+};
+
+static size_t add_help(const struct peri_vm *vm, struct peri_str text, struct peri_str traceback,
+                       struct help *help, struct peri_log_field *fields, size_t n) {
+    uint32_t number = 0;
+    struct peri_str line = {0};
+    const struct peri_source *source = place_of(vm, text, traceback, &number);
+    if (source && peri_hint_wants_line(text)) {
+        (void)peri_source_line(source, number, &line); // there may be no such line
+    }
+    size_t len = peri_hint_write(vm, text, line, help->hint);
+    if (len > 0) {
+        fields[n++] = (struct peri_log_field){"hint", peri_str(help->hint, len)};
+    }
+    if (source && peri_log_is_short()) {
+        len = peri_source_excerpt(source, number, help->excerpt);
+        if (len > 0) {
+            fields[n++] = (struct peri_log_field){peri_log_excerpt, peri_str(help->excerpt, len)};
+        }
+    }
+    return n;
 }
 
 typedef void log_function(enum peri_log_level level, struct peri_str message,
@@ -70,6 +111,10 @@ static void log_by(log_function *log, const struct peri_vm *vm, const struct per
     }
     struct peri_str traceback;
     split_traceback(&text, &traceback);
+    struct help help;
+    if (level >= PERI_LOG_WARN) {
+        n = add_help(vm, text, traceback, &help, fields, n);
+    }
     if (traceback.len) {
         fields[n++] = (struct peri_log_field){"traceback", traceback};
     }

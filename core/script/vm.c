@@ -139,6 +139,7 @@ void peri_vm_free(struct peri_vm *vm) {
         peri_door_close(vm);
         lua_close(vm->L);
     }
+    peri_sources_free(&vm->sources);
     peri_free(vm);
 }
 

@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "hub/hub.h"
 #include "hub/room.h"
+#include "script/sources.h"
 
 struct peri_host;
 struct peri_task;
@@ -56,6 +57,9 @@ struct peri_vm {
     struct peri_list limiters;
     size_t limiter_keys;    ///< buckets in all of them
     uint64_t over_since_ns; ///< when it was last found over its cap; 0: it was not
+
+    struct peri_sources
+        sources; ///< what it runs, as it was loaded; the host's memory, not the cap's
 
     // Memory: used_ counts Lua's own and what peri_vm_charge adds.
     size_t used_, cap_, limit_;

@@ -259,7 +259,7 @@ def at_terminal(folder):
     return show
 
 
-COLOUR = re.compile(r"\x1b\[(?:0|2|36|33|1;31)m")
+COLOUR = re.compile(r"\x1b\[(?:0|2|36|33|1;31|0;1|0;2)m")
 
 
 def check_short(text: str) -> None:
@@ -267,8 +267,10 @@ def check_short(text: str) -> None:
     assert re.match(r"^\d\d:\d\d:\d\d info  says: loaded$", lines[0]), text
     at = next(n for n, line in enumerate(lines) if " error says message: " in line)
     assert re.match(r"^\d\d:\d\d:\d\d error .*says\.lua:\d+: \\x1B\[2Jboo\\nx conn=\w+$", lines[at])
-    assert lines[at + 1] == "    stack traceback:"
-    assert lines[at + 2].startswith("      ")
+    below = lines.index("    stack traceback:", at)
+    assert [line[:4] for line in lines[at + 1 : below]].count("    ") == 5  # of the source
+    assert any(line.startswith("    > ") and "error(text)" in line for line in lines[at:below])
+    assert lines[below + 1].startswith("      ")
     for line in lines:
         assert re.match(r"^\d\d:\d\d:\d\d (debug|info |warn |error) |^    ", line), text
     assert not UNSEEN.search(text), ascii(text)

@@ -19,7 +19,7 @@ META = ROOT / "scripts/meta/ws.lua"
 SANDBOX = ROOT / "scripts/meta/sandbox.lua"
 PAGE = ROOT / "docs/scripting.md"
 SOURCES = [*sorted((ROOT / "core/script").glob("api*.c")), ROOT / "core/script/reply.c"]
-LOAD, VM = ROOT / "core/script/load.c", ROOT / "core/script/vm.c"
+FIELDS, VM = ROOT / "core/script/fields.c", ROOT / "core/script/vm.c"
 LIMITS = ROOT / "core/hub/limits.c"
 
 # What a class of the types is called in calls.
@@ -83,7 +83,7 @@ class Core:
             "room": set(re.findall(compared, room)),
             "req": set(re.findall(compared, req)),
         }
-        (known,) = re.findall(r"known\[\] = \{(.*?), NULL\}", room)
+        (known,) = re.findall(r"peri_broadcast_options\[\] = \{(.*?), NULL\}", room)
         self.options = {
             "ws.BroadcastOptions": set(re.findall(r'"(\w+)"', known)),
             "ws.JoinOptions": set(re.findall(r'getfield\(L, options, "(\w+)"', room)),
@@ -93,7 +93,7 @@ class Core:
             "ws.Acceptance": set(re.findall(r'getfield\(L, 2, "(\w+)"', texts["reply.c"])),
         }
         (handlers,) = re.findall(r"peri_handler_names\[[^]]*\] = \{(.*?)\}", texts["vm.c"], re.S)
-        (others,) = re.findall(r"other_fields\[\] = \{(.*?)NULL", texts["load.c"], re.S)
+        (others,) = re.findall(r"other_fields\[\] = \{(.*?)NULL", texts["fields.c"], re.S)
         self.handlers = set(re.findall(r'"(\w+)"', handlers))
         self.script = self.handlers | set(re.findall(r'"(\w+)"', others))
         self.limits = {
@@ -306,7 +306,7 @@ def check_script(core: Core, types: Types, page: Page) -> list[str]:
 
 
 def texts() -> dict[str, str]:
-    paths = [*SOURCES, LOAD, VM, LIMITS, META, PAGE]
+    paths = [*SOURCES, FIELDS, VM, LIMITS, META, PAGE]
     return {path.name: path.read_text() for path in paths}
 
 
@@ -366,7 +366,7 @@ def test_bindings_types_and_page_name_the_same_things():
         ("api.c", '{"now", ws_now},', '{"now", ws_now}, {"date", ws_now},', "the call of date"),
         ("api_timer.c", "/// ws.every(seconds,", "/// ws.every(period,", "ws.every: types have"),
         ("vm.c", '"drain",', '"drained",', "drained"),
-        ("load.c", '"on_error",', '"on_fail",', "on_fail"),
+        ("fields.c", '"on_error",', '"on_fail",', "on_fail"),
     ],
 )
 def test_what_is_missing_or_stale_is_found(name, old, new, words):

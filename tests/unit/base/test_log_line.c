@@ -204,6 +204,49 @@ static void what_is_too_long_is_cut_and_the_line_closes(void **state) {
         "a...\"\n"));
 }
 
+static void an_excerpt_and_a_hint_stand_between_message_and_traceback(void **state) {
+    const struct peri_log_field fields[] = {
+        {"script", PERI_STR("q")},
+        {"traceback", PERI_STR("stack traceback:")},
+        {"hint", PERI_STR("mind the \x1b")},
+        {peri_log_excerpt, PERI_STR("     2 | x\x1b\n>    3 | y\n     4 |")},
+        {"conn", PERI_STR("a")},
+        {0},
+    };
+    (void)state;
+    assert_string_equal(write_line(PERI_LOG_SHORT, PERI_LOG_ERROR, PERI_STR("no"), fields, 0),
+                        "01:46:40 error q: no conn=a\n"
+                        "         2 | x\\x1B\n"
+                        "    >    3 | y\n"
+                        "         4 |\n"
+                        "    hint: mind the \\x1B\n"
+                        "    stack traceback:\n");
+    assert_string_equal(write_line(PERI_LOG_COLOURED, PERI_LOG_ERROR, PERI_STR("no"), fields, 0),
+                        "\x1b[2m01:46:40\x1b[0m \x1b[1;31merror\x1b[0m q: no\x1b[2m conn=a\n"
+                        "         2 | x\\x1B\n"
+                        "    \x1b[0;1m>    3 | y\x1b[0;2m\n"
+                        "         4 |\n"
+                        "    \x1b[0;1mhint: mind the \\x1B\x1b[0;2m\n"
+                        "    stack traceback:\x1b[0m\n");
+}
+
+static void one_line_formats_have_the_hint_and_no_excerpt(void **state) {
+    const struct peri_log_field fields[] = {
+        {"hint", PERI_STR("do so")},
+        {peri_log_excerpt, PERI_STR("> 3 | y")},
+        {"conn", PERI_STR("a")},
+        {0},
+    };
+    const struct peri_log_field own[] = {{"excerpt", PERI_STR("a script's own")}, {0}};
+    (void)state;
+    assert_non_null(strstr(write_line(PERI_LOG_LOGFMT, PERI_LOG_ERROR, PERI_STR("no"), fields, 0),
+                           "msg=\"no\" hint=\"do so\" conn=a\n"));
+    assert_non_null(strstr(write_line(PERI_LOG_JSON, PERI_LOG_ERROR, PERI_STR("no"), fields, 0),
+                           "\"msg\":\"no\",\"hint\":\"do so\",\"conn\":\"a\"}\n"));
+    assert_non_null(strstr(write_line(PERI_LOG_LOGFMT, PERI_LOG_ERROR, PERI_STR("no"), own, 0),
+                           "excerpt=\"a script's own\""));
+}
+
 static void a_traceback_of_a_million_lines_is_cut(void **state) {
     (void)state;
     static char huge[1 << 20];
@@ -230,6 +273,8 @@ int main(void) {
         cmocka_unit_test(whatever_bytes_come_lines_stay_lines_and_utf8),
         cmocka_unit_test(names_that_a_line_has_are_not_given_twice),
         cmocka_unit_test(what_is_too_long_is_cut_and_the_line_closes),
+        cmocka_unit_test(an_excerpt_and_a_hint_stand_between_message_and_traceback),
+        cmocka_unit_test(one_line_formats_have_the_hint_and_no_excerpt),
         cmocka_unit_test(a_traceback_of_a_million_lines_is_cut),
     };
     return cmocka_run_group_tests(tests, set_utc, NULL);
