@@ -17,6 +17,7 @@ static const struct {
     enum peri_exit (*run)(int argc, char **argv);
 } commands[] = {
     {"serve", "[DIR]", "serve a folder of scripts (default: scripts)", peri_command_serve},
+    {"check", "[DIR]", "find what is wrong in a folder of scripts", peri_command_check},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

@@ -155,8 +155,8 @@ static int take(struct peri_settings *settings, const struct peri_config_value *
     return peri_settings_set(settings, id, value->items, value->count, place, where, error);
 }
 
-static int take_of_folder(void *arg, const struct peri_config_value *value,
-                          struct peri_buffer *error) {
+int peri_settings_take_of_folder(void *arg, const struct peri_config_value *value,
+                                 struct peri_buffer *error) {
     return take(arg, value, PERI_FROM_FOLDER, error);
 }
 
@@ -174,8 +174,8 @@ int peri_settings_read_files(struct peri_settings *settings, struct peri_host *h
             peri_host_configure(host, PERI_CONFIG_OPERATOR, path, take_of_file, settings, error);
     }
     if (status == PERI_OK) {
-        status =
-            peri_host_configure(host, PERI_CONFIG_FOLDER, NULL, take_of_folder, settings, error);
+        status = peri_host_configure(host, PERI_CONFIG_FOLDER, NULL, peri_settings_take_of_folder,
+                                     settings, error);
     }
     return status;
 }

@@ -19,3 +19,8 @@ PERI_MUST_CHECK int peri_settings_read_environment(struct peri_settings *setting
 /// @return PERI_OK, or as peri_host_configure
 PERI_MUST_CHECK int peri_settings_read_files(struct peri_settings *settings, struct peri_host *host,
                                              struct peri_buffer *error);
+
+/// Takes one value of a DIR/perigee.lua: a peri_config_set whose argument is the settings.
+PERI_MUST_CHECK int peri_settings_take_of_folder(void *settings,
+                                                 const struct peri_config_value *value,
+                                                 struct peri_buffer *error);
