@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "script/host_private.h"
 
 enum { DEPTH_MAX = 32, FILE_MAX = 16 << 20 };
@@ -110,19 +111,42 @@ fail:
     return PERI_E_MEMORY;
 }
 
-static int scan(struct peri_host *host, const char *relative, int depth, struct peri_buffer *error);
+/// A folder that is being read, and those that it was found in.
+struct inside {
+    dev_t device;
+    ino_t inode;
+    int depth;
+    const struct inside *above; ///< NULL for DIR itself
+};
 
-static int take_entry(struct peri_host *host, const char *relative, const char *name, int depth,
-                      struct peri_buffer *error) {
+/// A link to a folder that it lies in would be gone into for ever.
+static bool is_inside(const struct inside *folder, const struct stat *info) {
+    while (folder && (folder->device != info->st_dev || folder->inode != info->st_ino)) {
+        folder = folder->above;
+    }
+    return folder != NULL;
+}
+
+static int scan(struct peri_host *host, const char *relative, const struct inside *above,
+                struct peri_buffer *error);
+
+static int take_entry(struct peri_host *host, const char *relative, const char *name,
+                      const struct inside *folder, struct peri_buffer *error) {
     struct peri_buffer path = {0};
     struct stat info;
     int status = peri_buffer_printf(&path, "%s/%s%s%s%c", host->dir, relative, *relative ? "/" : "",
                                     name, 0);
     if (status == PERI_OK && stat((const char *)path.ptr, &info) == 0) {
         const char *inner = (const char *)path.ptr + strlen(host->dir) + 1;
-        if (S_ISDIR(info.st_mode) && is_script_folder(name) && depth < DEPTH_MAX) {
-            status = scan(host, inner, depth + 1, error);
-        } else if (S_ISREG(info.st_mode) && is_script_name(name, depth == 0)) {
+        if (S_ISDIR(info.st_mode)) {
+            bool enters = is_script_folder(name) && folder->depth < DEPTH_MAX;
+            if (enters && is_inside(folder, &info)) {
+                peri_log(PERI_LOG_WARN, "%s: a link to a folder above it is left out",
+                         (const char *)path.ptr);
+            } else if (enters) {
+                status = scan(host, inner, folder, error);
+            }
+        } else if (S_ISREG(info.st_mode) && is_script_name(name, folder->depth == 0)) {
             status = add_script(host, inner);
         }
     }
@@ -130,23 +154,28 @@ static int take_entry(struct peri_host *host, const char *relative, const char *
     return status;
 }
 
-static int scan(struct peri_host *host, const char *relative, int depth,
+static int scan(struct peri_host *host, const char *relative, const struct inside *above,
                 struct peri_buffer *error) {
     struct peri_buffer path = {0};
+    struct stat info;
     if (peri_buffer_printf(&path, "%s/%s%c", host->dir, relative, 0) != PERI_OK) {
         return PERI_E_MEMORY;
     }
     DIR *dir = opendir((const char *)path.ptr);
-    if (!dir) {
+    if (!dir || fstat(dirfd(dir), &info) != 0) {
         PERI_IGNORE(peri_buffer_printf(error, "%s: %s", (const char *)path.ptr, strerror(errno)));
         peri_buffer_deinit(&path);
+        if (dir) {
+            closedir(dir);
+        }
         return PERI_E_SYSTEM;
     }
     peri_buffer_deinit(&path);
+    const struct inside folder = {info.st_dev, info.st_ino, above ? above->depth + 1 : 0, above};
     int status = PERI_OK;
     for (struct dirent *entry; status == PERI_OK && (entry = readdir(dir));) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            status = take_entry(host, relative, entry->d_name, depth, error);
+            status = take_entry(host, relative, entry->d_name, &folder, error);
         }
     }
     closedir(dir);
@@ -159,7 +188,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 int peri_folder_scan(struct peri_host *host, struct peri_buffer *error) {
-    int status = scan(host, "", 0, error);
+    int status = scan(host, "", NULL, error);
     if (status == PERI_OK && host->script_count > 0) {
         qsort(host->scripts, host->script_count, sizeof(struct peri_script *), by_name);
         for (size_t i = 0; i < host->script_count; i++) {

@@ -161,6 +161,17 @@ def test_a_link_out_of_the_folder_is_not_required(serve, folder, tmp_path_factor
     assert host.get("/a").json() == [False, False, True]
 
 
+def test_links_to_a_folder_above_do_not_multiply_the_scripts(serve, folder):
+    """Two of them gave a script two to the power of thirty-two paths."""
+    where = folder({"a/b/fine.lua": FINE})
+    (where / "a/b/up").symlink_to("..")
+    (where / "a/b/top").symlink_to(where)
+    host = serve({"other.lua": FINE})
+    assert host.get("/a/b/fine").text == "fine"
+    assert host.get("/a/b/up/b/fine").status == 404
+    assert [line for line in host.out if "fine.lua" in line] == ["  /a/b/fine  a/b/fine.lua"]
+
+
 def test_serve_prints_its_routes(serve):
     host = serve({"a.lua": FINE, "b.lua": 'return { route = { "/x", "/y/*" } }'})
     host.get("/a")
