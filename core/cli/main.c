@@ -17,6 +17,7 @@ static const struct {
     enum peri_exit (*run)(int argc, char **argv);
 } commands[] = {
     {"serve", "[DIR]", "serve a folder of scripts (default: scripts)", peri_command_serve},
+    {"connect", "URL", "a WebSocket client for the terminal", peri_command_connect},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
