@@ -227,23 +227,31 @@ bool connect_terminal_line(struct connect_terminal *terminal, struct peri_str *l
     return true;
 }
 
-void connect_terminal_print(struct connect_terminal *terminal, struct peri_str lines) {
+/// Takes the line that is being typed off the screen.
+static void erase(struct connect_terminal *terminal) {
     if (terminal->is_editing) {
         const LineInfoW *typed = el_wline(terminal->edit);
         clear_from(rows_before(typed->buffer, typed->cursor));
     }
-    (void)fwrite(lines.ptr, 1, lines.len, stdout);
+}
+
+static void draw_again(struct connect_terminal *terminal) {
     (void)fflush(stdout);
     if (terminal->is_editing) {
         (void)el_set(terminal->edit, EL_REFRESH);
     }
 }
 
+void connect_terminal_print(struct connect_terminal *terminal, struct peri_str lines) {
+    erase(terminal);
+    (void)fwrite(lines.ptr, 1, lines.len, stdout);
+    draw_again(terminal);
+}
+
 void connect_terminal_resized(struct connect_terminal *terminal) {
+    erase(terminal);
     el_resize(terminal->edit);
-    if (terminal->is_editing) {
-        (void)el_set(terminal->edit, EL_REFRESH);
-    }
+    draw_again(terminal);
 }
 
 void connect_terminal_suspend(struct connect_terminal *terminal) {
@@ -253,8 +261,6 @@ void connect_terminal_suspend(struct connect_terminal *terminal) {
     (void)raise(SIGSTOP);
     if (terminal) {
         (void)el_set(terminal->edit, EL_PREP_TERM, 1);
-        if (terminal->is_editing) {
-            (void)el_set(terminal->edit, EL_REFRESH);
-        }
+        draw_again(terminal);
     }
 }

@@ -199,6 +199,17 @@ int peri_ws_url_write_target(struct peri_buffer *out, const struct peri_ws_url *
 
 // Resolving
 
+/// Where the last segment of the path from `from` to `to` begins, with its "/".
+static size_t parent(const struct peri_buffer *out, size_t from, size_t to) {
+    while (to > from) {
+        to--;
+        if (out->ptr[to] == '/') {
+            break;
+        }
+    }
+    return to;
+}
+
 /// Takes "." and ".." out of the path that begins at `from`, in place. RFC 3986 section 5.2.4
 static void remove_dots(struct peri_buffer *out, size_t from) {
     struct peri_str path = peri_str((const char *)out->ptr + from, out->len - from);
@@ -211,8 +222,7 @@ static void remove_dots(struct peri_buffer *out, size_t from) {
         bool is_last = at + n == end;
         bool is_up = peri_str_equal(segment, PERI_STR(".."));
         if (is_up || peri_str_equal(segment, PERI_STR("."))) {
-            while (is_up && kept > from && out->ptr[--kept] != '/') {
-            }
+            kept = is_up ? parent(out, from, kept) : kept;
             if (is_last) {
                 out->ptr[kept++] = '/';
             }

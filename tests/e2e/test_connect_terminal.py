@@ -139,7 +139,7 @@ def terminal(tmp_path):
 def talk(host, terminal):
     """A terminal that is connected, and what another client says there."""
     it = terminal(f"{host.ws}/says")
-    it.wait(f"* connected to {host.ws.replace('localhost', 'localhost')}/says", ">")
+    it.wait(f"* connected to {host.ws}/says", ">")
     return it
 
 
@@ -177,7 +177,6 @@ def test_wide_characters_are_counted_as_they_are_drawn(host, talk):
     half = "\u65e5\u672c" * 20  # 80 columns; none goes over the edge
     other = host.client("/says")
     talk.type(half)
-    talk.wait("> " + " ".join(half[:29]) + " ", *[" ".join(half[29:]) + " "]) if False else None
     while "\u672c" not in talk.screen.display[2]:
         talk.read()
     other.text("plain")
@@ -203,8 +202,9 @@ def test_json_is_laid_out_and_nothing_drives_the_terminal(talk):
     talk.type("drive\r")
     talk.wait("> drive", "< red \\x1b[31m\\x07\\x1b[2J", ">")
     talk.type("bin\r")
-    talk.wait("> bin", "< binary, 7 bytes", *talk.lines()[-2:])
-    assert "00 01 68 65 6c 6c 6f" in "".join(talk.screen.display)
+    row = "  0000  00 01 68 65 6c 6c 6f"
+    while not any(line.startswith(row) for line in talk.lines()):
+        talk.read()
 
 
 def test_a_close_is_told_in_words_and_the_terminal_given_back(talk):
@@ -296,9 +296,7 @@ def test_a_resized_terminal_is_drawn_anew(host, talk):
 )
 def test_no_colour_where_none_is_wanted(host, terminal, environment):
     it = terminal(f"{host.ws}/says", **environment)
-    it.wait(
-        *[line for line in [f"* connected to {host.ws}/says"]] + [">"][: "TERM" not in environment]
-    )
+    it.wait(f"* connected to {host.ws}/says", *([] if "TERM" in environment else [">"]))
     it.type("hello\r")
     while "< hello" not in it.lines():
         it.read()
