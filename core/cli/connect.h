@@ -147,6 +147,30 @@ size_t connect_output_waiting(const struct connect_output *output);
 /// @return PERI_OK, PERI_E_CLOSED (nobody reads it any more), PERI_E_SYSTEM
 PERI_MUST_CHECK int connect_output_write(struct connect_output *output);
 
+/// Where things are shown: at a terminal at once, else through the output.
+struct connect_screen {
+    const struct connect_options *options;
+    struct connect_look look;
+    struct connect_terminal *terminal; ///< NULL where no line is edited
+    struct connect_output output;
+    bool is_gone; ///< stdout can't be written any more: what is shown is lost
+    int error;    ///< PERI_E_MEMORY once something could not be shown
+};
+
+/// Brings text to stdout as it is.
+void connect_put(struct connect_screen *screen, struct peri_str text);
+
+/// Shows a message or note, as of connect_show, at the present time.
+void connect_screen_show(struct connect_screen *screen, enum connect_direction direction,
+                         bool binary, struct peri_str payload);
+
+/// Says what happens, to whoever watches; a failure to everybody. At most 511 bytes.
+void connect_tell(struct connect_screen *screen, bool is_failure, const char *format, ...)
+    PERI_PRINTF(3, 4);
+
+/// Nothing more gets to stdout.
+void connect_screen_drop(struct connect_screen *screen);
+
 // connect_signals.c
 
 enum connect_signal {

@@ -2,8 +2,6 @@
 // each side is read only while the other one takes what it gives.
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -29,14 +27,11 @@ struct session {
     const struct connect_options *options;
     struct connect_link link;
     struct connect_input input;
-    struct connect_output output;
-    struct connect_terminal *terminal; ///< NULL where no line is edited
-    struct connect_look look;
+    struct connect_screen screen;
     enum phase phase;
     enum peri_exit status;
     int signals;         ///< a descriptor
     bool key_is_ready;   ///< the terminal has a key to be read
-    bool stdout_is_gone; ///< what is left for it is lost
     int64_t deadline_ms; ///< of the phase; -1: none
     int64_t ping_due_ms, ping_sent_ms;
     uint64_t pings, pongs; ///< the number of the last one
@@ -51,9 +46,12 @@ int64_t connect_now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/// Phases go forwards only.
 static void turn_phase(struct session *s, enum phase phase, int64_t deadline_ms) {
-    s->phase = phase;
-    s->deadline_ms = deadline_ms;
+    if (phase > s->phase) {
+        s->phase = phase;
+        s->deadline_ms = deadline_ms;
+    }
 }
 
 /// Nothing can be done any more.
@@ -69,68 +67,25 @@ static void check_memory(struct session *s, int rc) {
     }
 }
 
-// What is shown
-
-/// Brings text to stdout.
-static void put(struct session *s, struct peri_str text) {
-    if (s->terminal) {
-        connect_terminal_print(s->terminal, text);
-    } else if (!s->stdout_is_gone) {
-        check_memory(s, peri_buffer_append_str(&s->output.bytes, text));
-    }
-}
-
-static void show(struct session *s, enum connect_direction direction, bool binary,
-                 struct peri_str payload) {
-    struct peri_buffer lines = {0};
-    int rc = connect_show(&lines, &s->look, direction, binary, payload, time(NULL));
-    if (rc == PERI_OK) {
-        put(s, peri_buffer_str(&lines));
-    }
-    peri_buffer_deinit(&lines);
-    check_memory(s, rc);
-}
-
-/// Says what happens, to whoever watches; a failure to everybody.
-static void tell(struct session *s, bool is_failure, const char *format, ...) PERI_PRINTF(3, 4);
-static void tell(struct session *s, bool is_failure, const char *format, ...) {
-    char text[512]; // what is told of a peer is at most a reason, 123 bytes
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (s->options->shows && (s->options->tells || !is_failure)) {
-        show(s, CONNECT_NOTE, false, peri_str_of(text));
-    } else if (s->options->tells || is_failure) {
-        struct peri_buffer line = {0};
-        if (connect_show_text(&line, peri_str_of(text), 2) == PERI_OK) {
-            peri_complain("%.*s", (int)line.len, (const char *)line.ptr); // a few times 512
-        }
-        peri_buffer_deinit(&line);
-    }
-}
+// The end, in its ways
 
 static void fail(struct session *s, const char *text) {
     s->status = PERI_EXIT_FAILED;
-    tell(s, true, "%s", text);
+    connect_tell(&s->screen, true, "%s", text);
 }
-
-// The end, in its ways
 
 /// Says whether --count came true. The status is FAILED if not.
 static void check_count(struct session *s) {
     if (s->received < s->options->count) {
         s->status = PERI_EXIT_FAILED;
-        tell(s, true, "%llu of %llu messages came", (unsigned long long)s->received,
-             (unsigned long long)s->options->count);
+        connect_tell(&s->screen, true, "%llu of %llu messages came",
+                     (unsigned long long)s->received, (unsigned long long)s->options->count);
     }
 }
 
 static void begin_close(struct session *s, int code) {
     check_memory(s, connect_link_close(&s->link, code, PERI_STR("")));
-    if (s->phase != OVER) {
-        turn_phase(s, CLOSING, -1); // the time runs once the frame is out
-    }
+    turn_phase(s, CLOSING, -1); // the time runs once the frame is out
 }
 
 static void on_close(struct session *s, const struct peri_event *ev) {
@@ -141,9 +96,9 @@ static void on_close(struct session *s, const struct peri_event *ev) {
     check_memory(s, connect_link_close(&s->link, code, PERI_STR("")));
     if (!is_ours || !is_good) {
         s->status = is_good ? s->status : PERI_EXIT_FAILED;
-        tell(s, !is_good, "closed: %d (%s)%s%.*s", ev->close_code,
-             connect_close_words(ev->close_code), ev->payload.len > 0 ? ": " : "",
-             (int)ev->payload.len, ev->payload.ptr ? ev->payload.ptr : "");
+        connect_tell(&s->screen, !is_good, "closed: %d (%s)%s%.*s", ev->close_code,
+                     connect_close_words(ev->close_code), ev->payload.len > 0 ? ": " : "",
+                     (int)ev->payload.len, ev->payload.ptr ? ev->payload.ptr : "");
     }
     if (!is_all_sent) {
         fail(s, "closed before all was sent");
@@ -155,7 +110,8 @@ static void on_close(struct session *s, const struct peri_event *ev) {
 /// There was no Close frame: close code 1006.
 static void on_loss(struct session *s, const char *why) {
     s->status = PERI_EXIT_FAILED;
-    tell(s, true, "closed: 1006 (%s)%s%s", connect_close_words(1006), *why ? ": " : "", why);
+    connect_tell(&s->screen, true, "closed: 1006 (%s)%s%s", connect_close_words(1006),
+                 *why ? ": " : "", why);
     turn_phase(s, ENDING, connect_now_ms());
 }
 
@@ -177,11 +133,11 @@ static void on_message(struct session *s, const struct peri_event *ev) {
     }
     s->received++;
     if (s->options->shows) {
-        show(s, CONNECT_IN, is_binary, ev->payload);
+        connect_screen_show(&s->screen, CONNECT_IN, is_binary, ev->payload);
     } else {
-        put(s, ev->payload);
+        connect_put(&s->screen, ev->payload);
         if (!is_binary) {
-            put(s, PERI_STR("\n"));
+            connect_put(&s->screen, PERI_STR("\n"));
         }
     }
     if (s->received == s->options->count && s->phase < CLOSING) {
@@ -198,7 +154,8 @@ static void on_pong(struct session *s, const struct peri_event *ev) {
     if (number == s->pings && s->pongs != number) {
         s->pongs = number;
         if (s->options->shows) {
-            tell(s, false, "pong after %lld ms", (long long)(connect_now_ms() - s->ping_sent_ms));
+            connect_tell(&s->screen, false, "pong after %lld ms",
+                         (long long)(connect_now_ms() - s->ping_sent_ms));
         }
     }
 }
@@ -215,16 +172,14 @@ static void on_event(struct session *s, const struct peri_event *ev) {
 
 static void on_bad_peer(struct session *s) {
     s->status = PERI_EXIT_FAILED;
-    tell(s, true, "the host broke the protocol: %s", s->link.ws.error_text);
+    connect_tell(&s->screen, true, "the host broke the protocol: %s", s->link.ws.error_text);
     check_memory(
         s, connect_link_close(&s->link, s->link.ws.error_code, peri_str_of(s->link.ws.error_text)));
-    if (s->phase != OVER) {
-        turn_phase(s, ENDING, connect_now_ms() + ENDING_MS);
-    }
+    turn_phase(s, ENDING, connect_now_ms() + ENDING_MS);
 }
 
 static bool may_show_more(const struct session *s) {
-    return connect_output_waiting(&s->output) < OUTPUT_FULL_BYTES;
+    return connect_output_waiting(&s->screen.output) < OUTPUT_FULL_BYTES;
 }
 
 /// Takes events while there is room for what they bring.
@@ -259,7 +214,7 @@ static void send_line(struct session *s, struct peri_str line) {
     enum peri_opcode opcode = s->options->binary ? PERI_OP_BINARY : PERI_OP_TEXT;
     if (!s->options->binary && !peri_utf8_is_valid(line.ptr, line.len)) {
         if (s->options->is_terminal) {
-            tell(s, false, "not sent: it is not UTF-8");
+            connect_tell(&s->screen, false, "not sent: it is not UTF-8");
         } else {
             fail(s, "a line is not UTF-8: send it with --binary");
             begin_close(s, 1000);
@@ -275,8 +230,8 @@ static void send_line(struct session *s, struct peri_str line) {
         return;
     }
     check_memory(s, connect_link_send(&s->link, opcode, line));
-    if (s->terminal) {
-        show(s, CONNECT_OUT, false, line);
+    if (s->screen.terminal) {
+        connect_screen_show(&s->screen, CONNECT_OUT, false, line);
     }
 }
 
@@ -316,12 +271,11 @@ static void flush_link(struct session *s) {
 }
 
 static void write_output(struct session *s, bool is_gone) {
-    int rc = is_gone ? PERI_E_CLOSED : connect_output_write(&s->output);
+    int rc = is_gone ? PERI_E_CLOSED : connect_output_write(&s->screen.output);
     if (rc == PERI_OK) {
         return;
     }
-    s->stdout_is_gone = true;
-    s->output.bytes.len = s->output.written = 0;
+    connect_screen_drop(&s->screen);
     s->status = PERI_EXIT_FAILED;
     if (rc == PERI_E_SYSTEM) {
         peri_complain("stdout can't be written: %s", strerror(errno));
@@ -372,7 +326,7 @@ static void check_deadline(struct session *s, int64_t now_ms) {
     if (s->phase == CLOSING) {
         wait_for_close(s, now_ms);
     }
-    if (s->phase == ENDING && connect_output_waiting(&s->output) == 0 &&
+    if (s->phase == ENDING && connect_output_waiting(&s->screen.output) == 0 &&
         (connect_link_waiting(&s->link) == 0 || now_ms >= s->deadline_ms)) {
         turn_phase(s, OVER, -1);
     }
@@ -381,13 +335,13 @@ static void check_deadline(struct session *s, int64_t now_ms) {
 static void heed_signals(struct session *s) {
     unsigned kinds = connect_signals_take();
     if (kinds & CONNECT_RESIZED) {
-        s->look.columns = connect_terminal_columns();
-        if (s->terminal) {
-            connect_terminal_resized(s->terminal);
+        s->screen.look.columns = connect_terminal_columns();
+        if (s->screen.terminal) {
+            connect_terminal_resized(s->screen.terminal);
         }
     }
     if (kinds & CONNECT_SUSPEND) {
-        connect_terminal_suspend(s->terminal);
+        connect_terminal_suspend(s->screen.terminal);
     }
     if (!(kinds & (CONNECT_INTERRUPT | CONNECT_STOP))) {
         return;
@@ -431,7 +385,7 @@ static void turn(struct session *s) {
     bool reads_link =
         s->phase < ENDING && s->link.input.len == 0 && !s->link.has_ended && may_show_more(s);
     bool reads_input = s->phase == TALKING && connect_link_waiting(&s->link) < LINK_FULL_BYTES;
-    bool has_output = connect_output_waiting(&s->output) > 0;
+    bool has_output = connect_output_waiting(&s->screen.output) > 0;
     s->was_deaf = s->was_deaf || !may_show_more(s);
     short link_events = (short)(events_if(reads_link, POLLIN) |
                                 events_if(connect_link_waiting(&s->link) > 0, POLLOUT));
@@ -439,7 +393,7 @@ static void turn(struct session *s) {
         // What is not asked for is left out, since an end or an error is always told.
         [LINK] = {.fd = link_events ? s->link.fd : -1, .events = link_events},
         [INPUT] = {.fd = reads_input ? STDIN_FILENO : -1, .events = POLLIN},
-        [OUTPUT] = {.fd = s->terminal || s->stdout_is_gone ? -1 : STDOUT_FILENO,
+        [OUTPUT] = {.fd = s->screen.terminal || s->screen.is_gone ? -1 : STDOUT_FILENO,
                     .events = events_if(has_output, POLLOUT)},
         [SIGNALS] = {.fd = s->signals, .events = POLLIN},
     };
@@ -460,7 +414,7 @@ static void turn(struct session *s) {
         receive(s);
     }
     s->key_is_ready = polled[INPUT].revents != 0;
-    if (s->key_is_ready && !s->terminal && s->phase == TALKING) {
+    if (s->key_is_ready && !s->screen.terminal && s->phase == TALKING) {
         read_lines(s);
     }
 }
@@ -468,7 +422,7 @@ static void turn(struct session *s) {
 /// What follows from it. The order keeps each side's end behind what it said before.
 static void settle(struct session *s) {
     take_events(s);
-    if (!s->terminal) {
+    if (!s->screen.terminal) {
         send_lines(s);
     }
     int64_t now_ms = connect_now_ms();
@@ -477,6 +431,7 @@ static void settle(struct session *s) {
         flush_link(s);
     }
     check_deadline(s, now_ms);
+    check_memory(s, s->screen.error);
 }
 
 static void step(struct session *s) {
@@ -499,7 +454,7 @@ static bool wait_for_key(void *arg) {
 static void converse(struct session *s) {
     struct peri_str line;
     while (s->phase == TALKING) {
-        if (connect_terminal_line(s->terminal, &line)) {
+        if (connect_terminal_line(s->screen.terminal, &line)) {
             send_line(s, line);
             settle(s);
         } else if (s->phase == TALKING) {
@@ -518,7 +473,10 @@ enum peri_exit connect_talk(const struct connect_options *options, int fd, struc
         return PERI_EXIT_FAILED;
     }
     s->options = options;
-    s->look = (struct connect_look){options->colour, connect_terminal_columns()};
+    s->screen = (struct connect_screen){
+        .options = options,
+        .look = {options->colour, connect_terminal_columns()},
+    };
     s->deadline_ms = -1;
     s->ping_due_ms = connect_now_ms() + options->ping_ms;
     connect_link_init(&s->link, fd, rest);
@@ -526,21 +484,21 @@ enum peri_exit connect_talk(const struct connect_options *options, int fd, struc
     if (s->signals < 0) {
         give_up(s, "signals can't be taken");
     } else {
-        s->terminal = options->edits ? connect_terminal_new(wait_for_key, s) : NULL;
-        tell(s, false, "%.*s", (int)greeting.len, greeting.ptr);
+        s->screen.terminal = options->edits ? connect_terminal_new(wait_for_key, s) : NULL;
+        connect_tell(&s->screen, false, "%.*s", (int)greeting.len, greeting.ptr);
         settle(s);
-        if (s->terminal) {
+        if (s->screen.terminal) {
             converse(s);
         }
         while (s->phase != OVER) {
             step(s);
         }
     }
-    connect_terminal_free(s->terminal);
+    connect_terminal_free(s->screen.terminal);
     connect_signals_end();
     connect_link_deinit(&s->link);
     peri_buffer_deinit(&s->input.bytes);
-    peri_buffer_deinit(&s->output.bytes);
+    peri_buffer_deinit(&s->screen.output.bytes);
     enum peri_exit status = s->status;
     peri_free(s);
     return status;

@@ -1,7 +1,9 @@
-// stdin by line and stdout by piece. Neither is switched to O_NONBLOCK, which would reach whoever
+// The user's side: stdin by line, stdout by piece, and what is said on the one or on stderr. Neither is switched to O_NONBLOCK, which would reach whoever
 // shares them: poll(2) is asked first, and no more is written than what then fits for sure.
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "cli/connect.h"
@@ -65,4 +67,46 @@ int connect_output_write(struct connect_output *output) {
         output->written = 0;
     }
     return PERI_OK;
+}
+
+void connect_screen_drop(struct connect_screen *screen) {
+    screen->is_gone = true;
+    peri_buffer_deinit(&screen->output.bytes);
+    screen->output.written = 0;
+}
+
+void connect_put(struct connect_screen *screen, struct peri_str text) {
+    if (screen->terminal) {
+        connect_terminal_print(screen->terminal, text);
+    } else if (!screen->is_gone && peri_buffer_append_str(&screen->output.bytes, text) != PERI_OK) {
+        screen->error = PERI_E_MEMORY;
+    }
+}
+
+void connect_screen_show(struct connect_screen *screen, enum connect_direction direction,
+                         bool binary, struct peri_str payload) {
+    struct peri_buffer lines = {0};
+    if (connect_show(&lines, &screen->look, direction, binary, payload, time(NULL)) == PERI_OK) {
+        connect_put(screen, peri_buffer_str(&lines));
+    } else {
+        screen->error = PERI_E_MEMORY;
+    }
+    peri_buffer_deinit(&lines);
+}
+
+void connect_tell(struct connect_screen *screen, bool is_failure, const char *format, ...) {
+    char text[512]; // what is told of a peer is at most a reason, 123 bytes
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (screen->options->shows && (screen->options->tells || !is_failure)) {
+        connect_screen_show(screen, CONNECT_NOTE, false, peri_str_of(text));
+    } else if (screen->options->tells || is_failure) {
+        struct peri_buffer line = {0};
+        if (connect_show_text(&line, peri_str_of(text), 2) == PERI_OK) {
+            peri_complain("%.*s", (int)line.len, (const char *)line.ptr); // a few times 512
+        }
+        peri_buffer_deinit(&line);
+    }
 }

@@ -692,7 +692,7 @@ def test_a_close_before_all_was_sent_is_a_failure(started):
     ended = threading.Event()
     server = Server(serve)
     run = started(server.url)
-    status, _, err = run.end(b"w" * (8 << 20) + b"\n")
+    status, _, err = run.end(b"w" * (15 << 20) + b"\n")
     ended.set()
     assert status == 1
     assert "closed before all was sent" in err
