@@ -609,7 +609,7 @@ def test_a_stdout_that_nobody_reads_stops_the_socket(started):
         connection.settimeout(60)
         connection.sendall(upgraded(head))
         data = frame(TEXT, message, mask=False) * 64
-        while not release.is_set():
+        while not release.is_set() and sent[0] << 10 < 256 << 20:
             connection.sendall(data)
             sent[0] += 64
         connection.sendall(close(1000))
@@ -618,6 +618,7 @@ def test_a_stdout_that_nobody_reads_stops_the_socket(started):
     server = Server(serve)
     run = started("--wait=forever", server.url)
     waits_full(lambda: sent[0], run.process)
+    assert sent[0] << 10 < 256 << 20
     assert resident(run.process) < 512 << 20  # with a sanitizer's shadow
     release.set()
     status, out, err = run.end()
