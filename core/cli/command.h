@@ -8,6 +8,9 @@ enum peri_exit { PERI_EXIT_DONE = 0, PERI_EXIT_FAILED = 1, PERI_EXIT_USAGE = 2 }
 /// Runs `perigee serve`. argv[0] is the first word behind the command's name.
 enum peri_exit peri_command_serve(int argc, char **argv);
 
+/// Runs `perigee connect`.
+enum peri_exit peri_command_connect(int argc, char **argv);
+
 /// Runs `perigee check`, likewise.
 enum peri_exit peri_command_check(int argc, char **argv);
 

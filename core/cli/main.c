@@ -17,6 +17,7 @@ static const struct {
     enum peri_exit (*run)(int argc, char **argv);
 } commands[] = {
     {"serve", "[DIR]", "serve a folder of scripts (default: scripts)", peri_command_serve},
+    {"connect", "URL", "a WebSocket client for the terminal", peri_command_connect},
     {"check", "[DIR]", "find what is wrong in a folder of scripts", peri_command_check},
 };
 

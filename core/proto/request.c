@@ -4,7 +4,6 @@
 #include <assert.h>
 
 #include "base/alloc.h"
-#include "proto/text.h"
 
 struct peri_request *peri_request_ref(struct peri_request *request) {
     assert(request->refs_ > 0 && request->refs_ < UINT32_MAX);
@@ -28,36 +27,14 @@ void peri_request_unref(struct peri_request *request) {
 
 bool peri_request_field(const struct peri_request *request, struct peri_str name,
                         struct peri_str *value) {
-    for (size_t i = 0; i < request->field_count; i++) {
-        if (peri_str_equal(request->fields[i].name, name)) {
-            *value = request->fields[i].value;
-            return true;
-        }
-    }
-    return false;
+    return peri_fields_get(request->fields, request->field_count, name, value);
 }
 
 size_t peri_request_count(const struct peri_request *request, struct peri_str name) {
-    size_t count = 0;
-    for (size_t i = 0; i < request->field_count; i++) {
-        count += peri_str_equal(request->fields[i].name, name) ? 1 : 0;
-    }
-    return count;
+    return peri_fields_count(request->fields, request->field_count, name);
 }
 
 bool peri_request_lists(const struct peri_request *request, struct peri_str name,
                         struct peri_str token) {
-    for (size_t i = 0; i < request->field_count; i++) {
-        if (!peri_str_equal(request->fields[i].name, name)) {
-            continue;
-        }
-        struct peri_str rest = request->fields[i].value;
-        struct peri_str item;
-        while (peri_text_next_item(&rest, &item)) {
-            if (peri_text_equal(item, token)) {
-                return true;
-            }
-        }
-    }
-    return false;
+    return peri_fields_list(request->fields, request->field_count, name, token);
 }

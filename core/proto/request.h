@@ -1,14 +1,8 @@
 // An HTTP/1.1 request, read from bytes by llhttp under bounds. RFC 9112
 #pragma once
 
-#include <stdbool.h>
-
 #include "base/buffer.h"
-
-struct peri_field {
-    struct peri_str name;  ///< in lower case
-    struct peri_str value; ///< without the white space around it
-};
+#include "proto/field.h"
 
 /// A request, whole: immutable, refcounted (one thread), so that a handler that waits can outlive
 /// the connection it came on. All strings are borrowed from it.

@@ -1,0 +1,711 @@
+"""perigee connect in a pipe: against a real host, and against servers that misbehave."""
+
+import base64
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import check_sanitizers, program
+from support.peer import masked
+from wire import CLOSE, LIMIT_S, PING, PONG, TEXT, frame
+
+ECHO = """
+local echo = {}
+function echo.message(conn, data, kind) conn:send(data, kind) end
+return echo
+"""
+
+# Says on opening what the request was.
+ASKED = """
+local asked = { subprotocols = { "v2", "v1" } }
+function asked.upgrade(req)
+  local head = req.headers
+  local seen = {
+    tenant = head["x-tenant"], twice = head["x-twice"], auth = head["authorization"],
+    origin = head["origin"], offered = head["sec-websocket-protocol"], path = req.path,
+  }
+  return { data = seen }
+end
+function asked.open(conn) conn:send(conn.data) end
+return asked
+"""
+
+
+class Run:
+    """`perigee connect` as a process with pipes."""
+
+    def __init__(self, *args: str, **options):
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
+        self.process = subprocess.Popen(
+            [program(), "connect", *args], stderr=subprocess.PIPE, **options
+        )
+
+    def end(self, data: bytes = b"") -> tuple[int, bytes, str]:
+        out, err = self.process.communicate(data, timeout=60)
+        check_sanitizers(err.decode(errors="replace"))
+        return self.process.returncode, out, err.decode()
+
+
+@pytest.fixture
+def connect():
+    """connect(ARGS.., data=STDIN) -> (status, stdout, stderr)."""
+
+    def run(*args: str, data: bytes = b"") -> tuple[int, bytes, str]:
+        return Run(*args).end(data)
+
+    return run
+
+
+@pytest.fixture
+def started():
+    """Started programs that end with the test: started(ARGS..) -> Run."""
+    runs = []
+
+    def start(*args: str, **options) -> Run:
+        runs.append(Run(*args, **options))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+        run.process.wait()
+        for pipe in (run.process.stdin, run.process.stdout, run.process.stderr):
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+class Server:
+    """A listener that hands each connection to `serve(socket, head)`, one after the other."""
+
+    def __init__(self, *serves):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(LIMIT_S)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.heads: list[str] = []
+        self.failed: list[BaseException] = []
+        self.thread = threading.Thread(target=self._run, args=(serves,), daemon=True)
+        self.thread.start()
+
+    def _run(self, serves):
+        try:
+            for serve in serves:
+                connection, _ = self.listener.accept()
+                connection.settimeout(LIMIT_S)
+                with connection:
+                    head = b""
+                    while b"\r\n\r\n" not in head:
+                        head += connection.recv(65536)
+                    self.heads.append(head.decode())
+                    serve(connection, head)
+        except BaseException as error:  # told by end(), in the test's own thread
+            self.failed.append(error)
+
+    def end(self):
+        self.thread.join(2 * LIMIT_S)
+        self.listener.close()
+        assert not self.failed, self.failed
+
+
+def accept_of(head: bytes) -> bytes:
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1]
+    proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    return base64.b64encode(proof)
+
+
+def upgraded(head: bytes, more: bytes = b"") -> bytes:
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept_of(head) + b"\r\n" + more + b"\r\n"
+    )
+
+
+def hear(connection) -> tuple[int, bytes]:
+    """A frame from the client: masked, whole."""
+
+    def take(n: int) -> bytes:
+        data = b""
+        while len(data) < n:
+            piece = connection.recv(n - len(data))
+            assert piece, "the end"
+            data += piece
+        return data
+
+    first, size = take(2)
+    assert first & 0x80 and size & 0x80, (first, size)
+    size &= 0x7F
+    if size > 125:
+        size = int.from_bytes(take(2 if size == 126 else 8))
+    key = take(4)
+    return first & 0x0F, masked(key, take(size))
+
+
+def says(*frames: bytes):
+    """Serves: the 101 with the frames behind it, then waits for the client to go."""
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + b"".join(frames))
+        while connection.recv(65536):
+            pass
+
+    return serve
+
+
+def answers(text: str):
+    def serve(connection, _):
+        connection.sendall(text.encode())
+
+    return serve
+
+
+# --- a pipe ---
+
+
+def test_lines_are_messages_and_messages_are_lines(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    lines = b"one\n\n  two \r\n\xc3\xa4\xe2\x82\xac\nlast, without a line feed"
+    assert connect(f"{host.ws}/echo", data=lines) == (0, lines + b"\n", "")
+
+
+def test_nothing_is_said_where_nothing_comes(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    assert connect(f"{host.ws}/echo") == (0, b"", "")
+
+
+def test_a_large_load_comes_back_whole(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    lines = b"".join(b"%07d %s\n" % (i, b"x" * (i % 997)) for i in range(20_000))
+    status, out, err = connect(f"{host.ws}/echo", data=lines)
+    assert (status, err) == (0, "")
+    assert out == lines  # not in the tuple: a difference of 10 MB is no fun to read
+
+
+def test_a_large_message_goes_both_ways(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    line = b"z" * 900_000
+    assert connect(f"{host.ws}/echo", data=line)[:2] == (0, line + b"\n")
+
+
+def test_a_line_that_is_no_text_is_an_error(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    status, out, err = connect(f"{host.ws}/echo", data=b"good\n\xff\nnever sent\n")
+    assert (status, out) == (1, b"good\n")
+    assert "not UTF-8" in err and "--binary" in err
+
+
+def test_binary_goes_and_comes_as_it_is(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    status, out, _ = connect("--binary", f"{host.ws}/echo", data=b"\xff\x00\nab\n")
+    assert (status, out) == (0, b"\xff\x00ab")  # no line feed was in a message
+
+
+def test_http_is_a_synonym_and_localhost_has_both_families(serve, connect):
+    host = serve({"echo.lua": ECHO})
+    url = f"http://localhost:{host.port}/echo"
+    assert connect(url, data=b"hi") == (0, b"hi\n", "")
+
+
+def test_an_ipv6_address_is_in_brackets(serve, connect):
+    host = serve({"echo.lua": ECHO}, "--host", "::1")
+    assert connect(f"ws://[::1]:{host.port}/echo", data=b"hi") == (0, b"hi\n", "")
+
+
+# --- options ---
+
+
+def test_headers_protocols_and_origin_are_sent(serve, connect):
+    host = serve({"asked.lua": ASKED}, "--limit=origins=https://page.example")
+    flags = ["--header", "X-Tenant: red", "--header=X-Twice:a", "--protocol", "v1"]
+    flags += ["--protocol=v2", "--origin", "https://page.example", "--count=1"]
+    status, out, err = connect(*flags, f"ws://me:pass@127.0.0.1:{host.port}/asked")
+    assert (status, err) == (0, "")
+    for part in (
+        b'"tenant":"red"',
+        b'"twice":"a"',
+        b'"auth":"Basic bWU6cGFzcw=="',
+        b'"origin":"https://page.example"',
+        b'"offered":"v1, v2"',
+        b'"path":"/asked"',
+    ):
+        assert part in out
+
+
+def test_count_ends_after_so_many(connect):
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + b"".join(texts))
+        assert hear(connection) == (CLOSE, (1000).to_bytes(2))
+        connection.sendall(close(1000))
+
+    texts = [frame(TEXT, f"{i}", mask=False) for i in range(5)]
+    server = Server(serve)
+    assert connect("--count", "3", server.url) == (0, b"0\n1\n2\n", "")
+    server.end()
+
+
+def test_a_close_that_is_not_answered_is_a_failure(connect):
+    server = Server(says())
+    status, out, err = connect(server.url)
+    assert (status, out) == (1, b"")
+    assert "did not answer our Close frame" in err
+    server.end()
+
+
+def test_count_waits_behind_the_end_of_stdin(serve, connect):
+    script = """
+    local ws = require "ws"
+    local late = {}
+    function late.open(conn)
+      conn:send("a")
+      ws.sleep(0.3)
+      conn:send("b")
+      conn:send("c")
+    end
+    return late
+    """
+    host = serve({"late.lua": script})
+    assert connect("--count=2", f"{host.ws}/late") == (0, b"a\nb\n", "")
+
+
+def test_count_that_does_not_come_true_is_a_failure(connect):
+    server = Server(says(frame(TEXT, "one", mask=False) + close(1000)))
+    status, out, err = connect("--count=2", server.url)
+    assert (status, out) == (1, b"one\n")
+    assert "1 of 2 messages came" in err
+    server.end()
+
+
+def test_wait_listens_on(serve, connect):
+    script = """
+    local ws = require "ws"
+    local slow = {}
+    function slow.message(conn, text)
+      ws.sleep(0.3)
+      conn:send(text)
+      ws.sleep(0.1)
+      if text == "bye" then conn:close(1000, "done") end
+    end
+    return slow
+    """
+    host = serve({"slow.lua": script})
+    assert connect("--wait=forever", f"{host.ws}/slow", data=b"bye") == (0, b"bye\n", "")
+    assert connect("--wait=60", f"{host.ws}/slow", data=b"bye") == (0, b"bye\n", "")
+    # Not any longer than that:
+    assert connect("--wait=0.01", f"{host.ws}/slow")[:2] == (0, b"")
+
+
+def test_pings_are_sent_and_answered(connect):
+    heard = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(PING, b"are you", mask=False))
+        while len(heard) < 4:
+            opcode, payload = hear(connection)
+            heard.append((opcode, payload))
+            if opcode == PING:
+                connection.sendall(frame(PONG, payload, mask=False))
+        connection.sendall(close(1000))
+        while hear(connection)[0] != CLOSE:
+            pass
+
+    server = Server(serve)
+    assert connect("--ping=0.05", "--wait=forever", server.url) == (0, b"", "")
+    server.end()
+    assert (PONG, b"are you") in heard
+    pings = [payload for opcode, payload in heard if opcode == PING]
+    assert len(pings) == 3 and len(set(pings)) == 3
+
+
+def test_a_ping_without_an_answer_is_the_end(connect):
+    server = Server(says())
+    status, out, err = connect("--ping=0.05", "--wait=forever", server.url)
+    assert (status, out) == (1, b"")
+    assert "1006" in err and "no answer to a ping" in err
+    server.end()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        ("ws://a", "ws://b"),
+        ("--frob", "ws://a"),
+        ("ftp://a",),
+        ("localhost:8000",),
+        ("ws://a", "--header"),
+        ("ws://a", "--header=novalue"),
+        ("ws://a", "--header=A: b\nC: d"),
+        ("ws://a", "--header=Connection: close"),
+        ("ws://a", "--header=Sec-WebSocket-Protocol: x"),
+        ("ws://a", "--protocol=a b"),
+        ("ws://a", "--protocol=a", "--protocol=a"),
+        ("ws://a", "--count=0"),
+        ("ws://a", "--count=-1"),
+        ("ws://a", "--wait=soon"),
+        ("ws://a", "--wait=nan"),
+        ("ws://a", "--ping=0"),
+        ("ws://a", "--origin="),
+    ],
+)
+def test_wrong_usage_is_2(connect, args):
+    status, out, err = connect(*args)
+    assert (status, out) == (2, b"")
+    assert err.startswith("perigee: ")
+
+
+def test_help_is_there(connect):
+    status, out, err = connect("--help")
+    assert (status, err) == (0, "")
+    for option in (b"--header", b"--protocol", b"--origin", b"--binary", b"--ping", b"--count"):
+        assert option in out
+
+
+# --- refusals and redirects ---
+
+
+def test_a_refusal_is_told_with_its_body(serve, connect):
+    script = """
+    local ws = require "ws"
+    local no = {}
+    function no.upgrade() ws.reject(403, "wrong key\\27[2J") end
+    return no
+    """
+    host = serve({"no.lua": script})
+    status, out, err = connect(f"{host.ws}/no")
+    assert (status, out) == (1, b"")
+    assert "refused: 403 Forbidden\n" in err
+    assert "wrong key\\x1b[2J\n" in err
+
+
+def test_tls_is_said_not_to_be_there(connect):
+    for scheme in ("wss", "https"):
+        status, out, err = connect(f"{scheme}://127.0.0.1:1/")
+        assert (status, out) == (1, b"")
+        assert "TLS is not there yet" in err
+
+
+def test_where_nobody_listens_is_told(connect):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    status, _, err = connect(f"ws://127.0.0.1:{port}/")
+    assert status == 1
+    assert f"can't connect to 127.0.0.1:{port}: Connection refused" in err
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed(serve, connect, status):
+    host = serve({"asked.lua": ASKED})
+    to = f"HTTP/1.1 {status} Go\r\nLocation: {host.http}/asked#top\r\nContent-Length: 2\r\n\r\nto"
+    server = Server(answers(to))
+    secrets = ["--header=Authorization: Bearer x", "--header=X-Tenant: red"]
+    code, out, err = connect(*secrets, "--count=1", server.url)
+    assert (code, err) == (0, "")
+    assert b"Bearer" not in out and b"tenant" not in out  # another host
+    assert "Authorization: Bearer x" in server.heads[0]
+    server.end()
+
+
+def test_a_redirect_on_the_same_host_keeps_the_headers(connect):
+    def second(connection, head):
+        connection.sendall(upgraded(head) + close(1000))
+        hear(connection)
+
+    go = "HTTP/1.1 302 Found\r\nLocation: ../b?c\r\nContent-Length: 0\r\n\r\n"
+    server = Server(answers(go), second)
+    url = server.url.replace("//", "//me:pass@") + "x/a"
+    assert connect("--header=Cookie: k=v", "--wait=forever", url) == (0, b"", "")
+    server.end()
+    assert server.heads[1].startswith("GET /b?c HTTP/1.1\r\n")
+    for head in server.heads:
+        assert "Cookie: k=v\r\n" in head
+        assert "Authorization: Basic bWU6cGFzcw==\r\n" in head
+
+
+def test_redirects_come_to_an_end(connect):
+    go = "HTTP/1.1 307 Again\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n"
+    server = Server(*[answers(go)] * 6)
+    status, _, err = connect(server.url)
+    assert status == 1 and "more than 5" in err
+    server.end()
+    assert len(server.heads) == 6
+
+
+def test_a_redirect_to_no_websocket_is_told(connect):
+    for to, words in (("ftp://a/", "no WebSocket"), ("https://a/", "TLS")):
+        server = Server(answers(f"HTTP/1.1 302 F\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
+        status, _, err = connect(server.url)
+        assert status == 1 and words in err
+        server.end()
+
+
+# --- servers that misbehave ---
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.replace(b"Accept: ", b"Accept: A"), "Sec-WebSocket-Accept"),
+        (lambda a: a.replace(b"Upgrade: websocket", b"Upgrade: h2c"), "Upgrade"),
+        (lambda a: a.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: x\r\n\r\n"), "offered"),
+        (lambda a: b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+        (lambda a: b"", "without an answer"),
+        (lambda a: a[:40], "midst"),
+        (lambda a: b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 300 + b"\r\n", "too many fields"),
+    ],
+)
+def test_a_bad_handshake_is_refused(connect, change, words):
+    def serve(connection, head):
+        connection.sendall(change(upgraded(head)))
+
+    server = Server(serve)
+    status, out, err = connect(server.url, data=b"secret\n")
+    assert (status, out) == (1, b"")
+    assert words in err
+    server.end()
+
+
+def close(code: int, reason: str = "") -> bytes:
+    return frame(CLOSE, code.to_bytes(2) + reason.encode(), mask=False)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        (1000, 0, ""),
+        (1001, 0, ""),
+        (1002, 1, "protocol error"),
+        (1008, 1, "against its policy"),
+        (1011, 1, "an error of its own"),
+        (1013, 1, "try again later"),
+        (3000, 1, "registered by a library or framework"),
+        (4001, 1, "the application's own"),
+    ],
+)
+def test_a_close_code_is_told_in_words(connect, code, status, words):
+    heard = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "x", mask=False) + close(code, "so"))
+        heard.append(hear(connection))
+
+    server = Server(serve)
+    code_seen, out, err = connect("--wait=forever", server.url)
+    assert (code_seen, out) == (status, b"x\n")
+    assert err == (f"perigee: closed: {code} ({words}): so\n" if status else "")
+    server.end()
+    assert heard == [(CLOSE, code.to_bytes(2))]
+
+
+def test_a_close_without_a_code_is_an_end_like_any(connect):
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(CLOSE, mask=False))
+        assert hear(connection) == (CLOSE, b"")
+
+    server = Server(serve)
+    assert connect("--wait=forever", server.url) == (0, b"", "")
+    server.end()
+
+
+def test_a_lost_connection_is_1006(connect):
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "x", mask=False))
+
+    server = Server(serve)
+    status, out, err = connect("--wait=forever", server.url)
+    assert (status, out) == (1, b"x\n")
+    assert "closed: 1006 (the connection was lost)" in err
+    server.end()
+
+
+def test_a_broken_protocol_is_answered_and_told(connect):
+    heard = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "x"))  # masked
+        heard.append(hear(connection))
+
+    server = Server(serve)
+    status, out, err = connect("--wait=forever", server.url)
+    assert (status, out) == (1, b"")
+    assert "broke the protocol: masked frame" in err
+    server.end()
+    assert heard[0][0] == CLOSE and heard[0][1][:2] == (1002).to_bytes(2)
+
+
+# --- slow sides, signals, lost readers ---
+
+
+def waits_full(fill, process) -> None:
+    """Until fill() makes no progress any more and the process sleeps."""
+    seen = -1
+    while True:
+        now = fill()
+        state = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1][0]
+        if now == seen and state == "S":
+            return
+        seen = now
+        time.sleep(0.2)
+
+
+def resident(process) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+
+def test_a_peer_that_reads_nothing_stops_stdin(started):
+    release, got = threading.Event(), []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head))
+        release.wait(60)
+        while True:
+            opcode, payload = hear(connection)
+            if opcode == CLOSE:
+                connection.sendall(close(1000))
+                return
+            got.append(payload)
+
+    server = Server(serve)
+    run = started(server.url)
+    line = b"q" * 1023 + b"\n"
+    os.set_blocking(run.process.stdin.fileno(), False)
+    sent = 0
+
+    def fill():
+        nonlocal sent
+        try:
+            while sent < 256 << 20:
+                sent += os.write(run.process.stdin.fileno(), line * 4)
+        except BlockingIOError:
+            pass
+        return sent
+
+    waits_full(fill, run.process)
+    assert sent < 256 << 20
+    release.set()
+    os.set_blocking(run.process.stdin.fileno(), True)
+    if sent % 1024:
+        os.write(run.process.stdin.fileno(), line[sent % 1024 :])
+    run.process.stdin.close()
+    assert run.process.wait(60) == 0
+    server.end()
+    assert len(got) == (sent + 1023) // 1024 and set(got) == {line[:-1]}
+
+
+def test_a_stdout_that_nobody_reads_stops_the_socket(started):
+    message = b"m" * 1023
+    sent, release = [0], threading.Event()
+
+    def serve(connection, head):
+        connection.settimeout(60)
+        connection.sendall(upgraded(head))
+        data = frame(TEXT, message, mask=False) * 64
+        while not release.is_set() and sent[0] << 10 < 256 << 20:
+            connection.sendall(data)
+            sent[0] += 64
+        connection.sendall(close(1000))
+        hear(connection)
+
+    server = Server(serve)
+    run = started("--wait=forever", server.url)
+    waits_full(lambda: sent[0], run.process)
+    assert sent[0] << 10 < 256 << 20
+    assert resident(run.process) < 512 << 20  # with a sanitizer's shadow
+    release.set()
+    status, out, err = run.end()
+    assert status == 0, err
+    server.end()
+    assert out == (message + b"\n") * sent[0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1000), (signal.SIGTERM, 1001)])
+def test_a_signal_closes_in_order(started, number, code):
+    heard = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "ready", mask=False))
+        heard.append(hear(connection))
+        connection.sendall(close(code))
+
+    server = Server(serve)
+    run = started(server.url)
+    assert run.process.stdout.readline() == b"ready\n"
+    run.process.send_signal(number)
+    assert run.process.wait(60) == 0
+    server.end()
+    assert heard == [(CLOSE, code.to_bytes(2))]
+
+
+def test_a_second_signal_ends_at_once(started):
+    closing = threading.Event()
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "ready", mask=False))
+        hear(connection)
+        closing.set()
+        while connection.recv(65536):
+            pass
+
+    server = Server(serve)
+    run = started(server.url)
+    assert run.process.stdout.readline() == b"ready\n"
+    run.process.send_signal(signal.SIGINT)
+    assert closing.wait(LIMIT_S)
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(60) == 1
+    server.end()
+
+
+def test_a_reader_that_goes_ends_it(started):
+    heard = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "first", mask=False))
+        heard.append(hear(connection))
+        connection.sendall(close(1001))
+
+    server = Server(serve)
+    run = started(server.url)
+    assert run.process.stdout.readline() == b"first\n"
+    run.process.stdout.close()
+    assert run.process.wait(60) == 1
+    assert run.process.stderr.read() == b""
+    server.end()
+    assert heard == [(CLOSE, (1001).to_bytes(2))]
+
+
+def test_a_close_before_all_was_sent_is_a_failure(started):
+    def serve(connection, head):
+        connection.sendall(upgraded(head))
+        connection.recv(1)
+        connection.sendall(close(1000))
+        ended.wait(60)
+
+    ended = threading.Event()
+    server = Server(serve)
+    run = started(server.url)
+    status, _, err = run.end(b"w" * (15 << 20) + b"\n")
+    ended.set()
+    assert status == 1
+    assert "closed before all was sent" in err
+    server.end()
+
+
+def test_standard_descriptors_that_are_closed_do_no_harm(serve):
+    host = serve({"echo.lua": ECHO})
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" connect "$1" <&- >&-', program(), f"{host.ws}/echo"],
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
