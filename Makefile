@@ -23,6 +23,10 @@ lint:
 	tools/setup lint
 	tools/lint
 
+# build/perigee_VERSION_ARCH.deb
+deb:
+	tools/deb
+
 format:
 	tools/setup test
 	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
@@ -35,6 +39,6 @@ docs: build
 
 # Keeps what tools/setup fetched.
 clean:
-	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results
+	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results build/deb build/*.deb
 
-.PHONY: build run test acceptance lint format docs clean
+.PHONY: build run test acceptance lint deb format docs clean

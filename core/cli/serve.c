@@ -1,4 +1,5 @@
 // perigee serve: settings, scripts, hub and server put together, and what is said once it runs.
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -10,6 +11,10 @@
 #include "cli/options.h"
 #include "cli/print.h"
 #include "cli/sources.h"
+#include "version.h"
+
+/// Served when none is named.
+#define DEFAULT_DIR "scripts"
 
 /// What a running host is made of. Zero-initialised owns nothing.
 struct whole {
@@ -201,14 +206,49 @@ static enum peri_exit fail(const struct whole *whole, enum peri_exit status) {
     return status;
 }
 
+static bool is_folder(const char *path) {
+    struct stat found;
+    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
+/// The scripts that were installed with the program, found from where it lies.
+/// @return false where there are none, as beside a program in its build folder
+static bool find_samples(char path[static PATH_MAX]) {
+    char program[PATH_MAX], beside[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n < 0 ? 0 : n] = '\0';
+    char *slash = strrchr(program, '/');
+    if (!slash) {
+        return false;
+    }
+    *slash = '\0';
+    n = snprintf(beside, sizeof beside, "%s/%s", program, PERIGEE_SAMPLES);
+    return n < (ssize_t)sizeof beside && realpath(beside, path) && is_folder(path);
+}
+
+static void complain_of_no_folder(const char *dir) {
+    char samples[PATH_MAX];
+    if (strcmp(dir, DEFAULT_DIR) != 0) {
+        peri_complain("there is no folder \"%s\": name one, as in perigee serve DIR", dir);
+    } else if (find_samples(samples)) {
+        peri_complain(
+            "there is no folder \"%s\" here: name one, as in perigee serve DIR; begin one "
+            "with perigee new NAME; or try the samples: perigee serve %s",
+            dir, samples);
+    } else {
+        peri_complain("there is no folder \"%s\" here: name one, as in perigee serve DIR, or begin "
+                      "one with perigee new NAME",
+                      dir);
+    }
+}
+
 static enum peri_exit serve(struct whole *whole, const struct peri_serve_options *options) {
-    struct stat stat_;
     if (peri_settings_read_environment(&whole->settings, environ, &whole->error) != PERI_OK) {
         return fail(whole, PERI_EXIT_USAGE);
     }
-    whole->dir = options->dir ? options->dir : "scripts";
-    if (stat(whole->dir, &stat_) < 0 || !S_ISDIR(stat_.st_mode)) {
-        peri_complain("there is no folder \"%s\": name one, as in perigee serve DIR", whole->dir);
+    whole->dir = options->dir ? options->dir : DEFAULT_DIR;
+    if (!is_folder(whole->dir)) {
+        complain_of_no_folder(whole->dir);
         return PERI_EXIT_FAILED;
     }
     int status = configure(whole);
