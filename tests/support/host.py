@@ -122,6 +122,19 @@ class Process:
         self.join()
 
 
+def host_in(group: int) -> int:
+    """The process of that process group whose program is perigee."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                same = os.getpgid(int(entry.name)) == group
+                if same and (entry / "comm").read_text().strip() == "perigee":
+                    return int(entry.name)
+            except (OSError, ProcessLookupError):
+                continue  # gone meanwhile
+    raise LookupError("no perigee runs")
+
+
 class Host(Process):
     """`perigee serve FOLDER`, ready once it is made. In a `with`, it is gone afterwards.
 
