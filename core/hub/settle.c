@@ -215,6 +215,7 @@ static void miss(struct peri_conn *conn, uint32_t count, const char *policy) {
         peri_log_fields(PERI_LOG_INFO, PERI_STR("a slow connection misses messages"), fields);
     }
     conn->missed += count;
+    conn->over = conn->over || count > 0; // what gave way may have brought it back under at once
 }
 
 /// Queues one frame for a connection, or does what the limits say.

@@ -118,6 +118,19 @@ static void test_over_the_soft_limit_latest_gives_way_to_the_same_room_and_key(v
     expect_log("drain:0:3 ");
 }
 
+static void test_what_gave_way_is_told_also_when_that_brought_it_back_under_at_once(void **state) {
+    (void)state;
+    size_t a = connect_slow(SOFT - 100);
+    broadcast_str(room_of("r"), filler('1', 100), PERI_SLOW_LATEST, "k"); // over by 2
+    broadcast_str(room_of("r"), PERI_STR("2"), PERI_SLOW_LATEST, "k");    // in the same turn: under
+    turns();
+    assert_int_equal(queued(a), SOFT - 97);
+    open_window(a, SIZE_MAX);
+    turns();
+    expect_wire(a, "T:0*896 T:2 ");
+    expect_log("drain:0:1 ");
+}
+
 static void test_under_the_soft_limit_nothing_gives_way(void **state) {
     (void)state;
     size_t a = connect_slow(SOFT / 2);
@@ -446,6 +459,7 @@ int main(void) {
         SETTLE_TEST(test_limits_act_frame_by_frame),
         SETTLE_TEST(test_over_the_soft_limit_drop_leaves_out_and_counts),
         SETTLE_TEST(test_over_the_soft_limit_latest_gives_way_to_the_same_room_and_key),
+        SETTLE_TEST(test_what_gave_way_is_told_also_when_that_brought_it_back_under_at_once),
         SETTLE_TEST(test_under_the_soft_limit_nothing_gives_way),
         SETTLE_TEST(test_a_latest_frame_that_is_begun_does_not_give_way),
         SETTLE_TEST(test_direct_sends_fill_the_outbox_up_to_the_hard_limit_exactly),
