@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cli/builtin.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/print.h"
@@ -24,6 +25,7 @@ struct whole {
     struct peri_host *host;
     struct peri_server *server;
     struct peri_router *router;
+    struct peri_asset client;        ///< for pages, at /perigee.js
     struct peri_buffer public_dir;   ///< NUL-terminated
     struct peri_endpoint *endpoints; ///< as the settings have them
     struct peri_buffer error;        ///< one line for the user
@@ -110,12 +112,15 @@ static int assemble(struct whole *whole) {
     if (!whole->router || endpoint_count == 0 || find_public(whole) != PERI_OK) {
         return PERI_E_MEMORY;
     }
+    whole->client = (struct peri_asset){PERI_STR("/perigee.js"), peri_builtin("client/perigee.js")};
     const struct peri_server_options server = {
         .endpoints = whole->endpoints,
         .endpoint_count = endpoint_count,
         .limits = &whole->settings.limits,
         .router = whole->router,
         .public_dir = (const char *)whole->public_dir.ptr,
+        .assets = &whole->client,
+        .asset_count = 1,
         .hub = whole->hub,
         .cut_waits = cut_waits,
         .arg = whole->host,

@@ -66,14 +66,15 @@ int peri_conditions_status(const struct peri_request *request, const struct peri
         if (!lists_tag(request, PERI_STR("if-match"), version->tag, false)) {
             return 412;
         }
-    } else if (date_field(request, PERI_STR("if-unmodified-since"), &when) &&
+    } else if (version->dated && date_field(request, PERI_STR("if-unmodified-since"), &when) &&
                version->changed > when) {
         return 412;
     }
     if (peri_request_count(request, PERI_STR("if-none-match")) > 0) {
         return lists_tag(request, PERI_STR("if-none-match"), version->tag, true) ? 304 : 200;
     }
-    return date_field(request, PERI_STR("if-modified-since"), &when) && version->changed <= when
+    return version->dated && date_field(request, PERI_STR("if-modified-since"), &when) &&
+                   version->changed <= when
                ? 304
                : 200;
 }
@@ -139,7 +140,7 @@ static bool is_same_version(const struct peri_request *request,
         return true;
     }
     return peri_str_equal(value, version->tag) ||
-           (peri_http_date(value, &when) && when == version->changed);
+           (version->dated && peri_http_date(value, &when) && when == version->changed);
 }
 
 int peri_range_status(const struct peri_request *request, const struct peri_version *version,

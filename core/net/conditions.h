@@ -9,6 +9,7 @@
 /// What tells one version of a file from another.
 struct peri_version {
     struct peri_str tag; ///< an entity tag, quoted
+    bool dated;          ///< `changed` is known
     time_t changed;
 };
 

@@ -91,6 +91,30 @@ static void redirect_to_folder(struct peri_session *session) {
     peri_buffer_deinit(&location);
 }
 
+/// Files and assets can be read only. @return false when that was said
+static bool check_reading(struct peri_session *session) {
+    if (session->http->head || peri_str_equal(session->http->request->method, PERI_STR("GET"))) {
+        return true;
+    }
+    const struct peri_field allow = {PERI_STR("Allow"), PERI_STR("GET, HEAD")};
+    peri_http_refuse(session, 405, "a file can be read only", &allow);
+    return false;
+}
+
+/// @return true when an asset has answered, or why it can't
+static bool serve_asset(struct peri_session *session) {
+    const struct peri_server_options *options = &session->server->options;
+    for (size_t i = 0; i < options->asset_count; i++) {
+        if (peri_str_equal(options->assets[i].path, session->http->request->path)) {
+            if (check_reading(session)) {
+                peri_http_reply_asset(session, &options->assets[i]);
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
 /// @return true when a file has answered, or why there is none
 static bool serve_file(struct peri_session *session) {
     const char *dir = session->server->options.public_dir;
@@ -105,10 +129,8 @@ static bool serve_file(struct peri_session *session) {
         redirect_to_folder(session);
     } else if (rc != PERI_OK) {
         peri_http_refuse(session, rc == PERI_E_MEMORY ? 503 : 500, "the file can't be read", NULL);
-    } else if (!session->http->head && !peri_str_equal(request->method, PERI_STR("GET"))) {
-        const struct peri_field allow = {PERI_STR("Allow"), PERI_STR("GET, HEAD")};
+    } else if (!check_reading(session)) {
         close(file.fd);
-        peri_http_refuse(session, 405, "a file can be read only", &allow);
     } else {
         peri_http_reply_file(session, &file);
     }
@@ -118,7 +140,7 @@ static bool serve_file(struct peri_session *session) {
 void peri_http_fall_through(struct peri_session *session) {
     const struct peri_policy *policy = session->server->policy;
     uint32_t script = session->http->script;
-    if (serve_file(session)) {
+    if (serve_file(session) || serve_asset(session)) {
         return;
     }
     if (script == 0) {

@@ -273,6 +273,9 @@ void peri_http_refuse(struct peri_session *session, int status, const char *why,
 /// @param file its descriptor is transferred
 void peri_http_reply_file(struct peri_session *session, const struct peri_file *file);
 
+/// Answers with an asset, or that it has not changed.
+void peri_http_reply_asset(struct peri_session *session, const struct peri_asset *asset);
+
 /// Writes what is in `out` and in the file. @return true when all is written
 bool peri_http_write(struct peri_session *session);
 

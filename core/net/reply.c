@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "net/internal.h"
 #include "proto/response.h"
@@ -166,7 +167,7 @@ void peri_http_refuse(struct peri_session *session, int status, const char *why,
 
 void peri_http_reply_file(struct peri_session *session, const struct peri_file *file) {
     struct peri_http *http = session->http;
-    const struct peri_version version = {peri_str_of(file->tag), file->mark.modified.tv_sec};
+    const struct peri_version version = {peri_str_of(file->tag), true, file->mark.modified.tv_sec};
     struct peri_range part = {0};
     int status = peri_conditions_status(http->request, &version);
     if (status == 200) {
@@ -201,6 +202,29 @@ void peri_http_reply_file(struct peri_session *session, const struct peri_file *
         http->part = part;
         http->mark = file->mark;
     }
+}
+
+void peri_http_reply_asset(struct peri_session *session, const struct peri_asset *asset) {
+    static const uint8_t key[16] = {0}; // the same tag on every host of that version
+    char tag[24];
+    (void)snprintf(tag, sizeof tag, "\"%016llx\"",
+                   (unsigned long long)peri_siphash(key, asset->content.ptr, asset->content.len));
+    const struct peri_version version = {.tag = peri_str_of(tag)};
+    const struct peri_field fields[] = {
+        {PERI_STR("ETag"), version.tag},
+        {PERI_STR("Cache-Control"), PERI_STR("no-cache")}, // as for files
+        {PERI_STR("X-Content-Type-Options"), PERI_STR("nosniff")},
+    };
+    struct peri_reply reply = {
+        .status = peri_conditions_status(session->http->request, &version),
+        .fields = fields,
+        .field_count = sizeof fields / sizeof fields[0],
+    };
+    if (reply.status == 200) {
+        reply.content_type = peri_file_content_type(asset->path);
+        reply.body = asset->content;
+    }
+    peri_http_reply(session, &reply);
 }
 
 /// Reads what is left of the file into `out`. Then comes the last look at the file: this piece goes

@@ -21,6 +21,12 @@ struct peri_endpoint {
 /// @return false for anything else
 bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text);
 
+/// A file that the host has without a folder.
+struct peri_asset {
+    struct peri_str path; ///< of its URL, from the slash on
+    struct peri_str content;
+};
+
 struct peri_server_options {
     /// Not used when a service manager has passed sockets (LISTEN_FDS).
     const struct peri_endpoint *endpoints;
@@ -28,8 +34,10 @@ struct peri_server_options {
     const struct peri_limits *limits; ///< final when peri_server_listen is called
     const struct peri_router *router; ///< filled when peri_server_run is called
     const char *public_dir;           ///< NULL for no files
-    struct peri_hub *hub;             ///< its policy is set when peri_server_run is called
-    void (*cut_waits)(void *arg);     ///< the host ends: no handler may wait any longer
+    const struct peri_asset *assets;  ///< where public_dir has no file of that path
+    size_t asset_count;
+    struct peri_hub *hub;         ///< its policy is set when peri_server_run is called
+    void (*cut_waits)(void *arg); ///< the host ends: no handler may wait any longer
     void *arg;
 };
 

@@ -1,12 +1,11 @@
 // The chat page. Names and texts reach the document through textContent only: whatever they
 // contain, it stays text.
 
+import { connect } from "./perigee.js"; // the host's own
+
 const DEFAULT_ROOM = "lobby";
 const LOG_LENGTH = 500; // entries kept on the page
 const SAME_S = 300; // messages of one person this close together share a heading
-const FIRST_WAIT_S = 0.5; // before a new try to connect; it doubles up to the longest
-const LONGEST_WAIT_S = 30;
-const CONNECT_S = 10; // then a try counts as failed
 const ANSWER_S = 15; // a line sent this shortly before the connection broke may be lost
 
 const element = (id) => document.getElementById(id);
@@ -157,7 +156,6 @@ const heard = {
     me = name;
     people = names;
     line.maxLength = text_length;
-    attempt = 0;
     setState("online");
     showPeople();
     note(back
@@ -211,16 +209,10 @@ const heard = {
 };
 
 // A changed script may say what this page has not heard of: what has a text is shown.
-function hear(data) {
-  let message;
-  try {
-    message = JSON.parse(data);
-  } catch {
-    return note(String(data));
-  }
+function hear(message) {
   const known = Object.hasOwn(heard, message?.type) && heard[message.type];
   if (known) return known(message);
-  if (typeof message?.text !== "string") return note(data);
+  if (typeof message?.text !== "string") return note(JSON.stringify(message));
   return note(message.from ? [{ name: String(message.from) }, ": ", message.text] : message.text);
 }
 
@@ -228,10 +220,8 @@ function hear(data) {
 
 let room = null;
 let wantedName = remembered("name");
-let socket = null;
-let attempt = 0;
-let tryAt = 0; // when to connect again; 0: not waiting
-let timer = 0;
+let link = null; // to the room
+let timer = 0; // counts down to the next try
 
 const STATES = { connecting: "Connecting", online: "Online", waiting: "Offline" };
 
@@ -245,8 +235,8 @@ function setState(state) {
 // follows it: the status at the top is what is read out.
 function showNotice() {
   const { state } = document.body.dataset;
-  const seconds = Math.max(1, Math.ceil((tryAt - Date.now()) / 1000));
-  element("notice").hidden = state === "online" || (state === "connecting" && attempt === 0);
+  const seconds = Math.max(1, Math.ceil((link.retryAt - Date.now()) / 1000));
+  element("notice").hidden = state === "online" || (state === "connecting" && link.tries === 0);
   element("notice-text").textContent = state === "waiting"
     ? `Not connected. Next try in ${seconds} s. What you write stays here.`
     : "Connecting. What you write stays here.";
@@ -261,57 +251,38 @@ function address() {
   return url;
 }
 
-function connect() {
+// Who is in the room is online: that is when the script's welcome has come.
+function followLink(state) {
   clearInterval(timer);
-  tryAt = 0;
-  setState("connecting");
-
-  const current = new WebSocket(address());
-  const tooLong = setTimeout(() => current.close(), CONNECT_S * 1000);
-  socket = current;
-  current.addEventListener("open", () => clearTimeout(tooLong));
-  current.addEventListener("message", ({ data }) => {
-    if (socket === current && typeof data === "string") hear(data);
-  });
-  current.addEventListener("close", ({ reason }) => {
-    clearTimeout(tooLong);
-    if (socket !== current) return;
-    socket = null;
-    if (reason && attempt === 0) note(reason, "answer");
-    const since = Date.now() - ANSWER_S * 1000;
-    const lost = unanswered.filter(({ at }) => at > since).map(({ text }) => text);
-    unanswered = [];
-    if (lost.length > 0) {
-      note("Your last message may not have arrived.", "answer");
-      giveBack(lost.join("\n"));
-    }
-    wait();
-  });
+  if (state === "connecting") setState("connecting");
+  if (state !== "waiting") return;
+  setState("waiting");
+  timer = setInterval(showNotice, 250);
 }
 
-// Longer after each try that failed, and never the same for everybody: when a host comes back, its
-// people don't all arrive at once.
-function wait() {
-  const longest = Math.min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** attempt);
-  attempt += 1;
-  tryAt = Date.now() + longest * (0.5 + Math.random() / 2) * 1000;
-  setState("waiting");
-  timer = setInterval(() => (Date.now() >= tryAt ? connect() : showNotice()), 250);
+function ended({ code, reason, tries }) {
+  if (reason && code !== 1006 && tries === 1) note(reason, "answer");
+  const since = Date.now() - ANSWER_S * 1000;
+  const lost = unanswered.filter(({ at }) => at > since).map(({ text }) => text);
+  unanswered = [];
+  if (lost.length > 0) {
+    note("Your last message may not have arrived.", "answer");
+    giveBack(lost.join("\n"));
+  }
 }
 
 function connectNow() {
-  if (tryAt > 0) connect();
+  link.retryNow();
 }
 
 function enterRoom() {
   const next = roomInAddress();
   if (next === room) return;
   room = next;
-  const old = socket;
-  socket = null;
-  old?.close(1000);
+  const old = link;
+  link = null;
+  old?.close();
   unanswered = [];
-  attempt = 0;
   me = null;
   people = [];
   last = {};
@@ -320,7 +291,13 @@ function enterRoom() {
   element("place-room").textContent = `#${room}`;
   showTitle();
   showPeople();
-  connect();
+  const current = connect(address, { retry: () => true });
+  link = current;
+  const wants = { state: followLink, message: hear, raw: (data) => note(String(data)), close: ended };
+  for (const [name, fn] of Object.entries(wants)) {
+    current.on(name, (detail) => { if (link === current) fn(detail); });
+  }
+  followLink("connecting");
 }
 
 // Writing
@@ -339,8 +316,7 @@ function giveBack(text) {
 }
 
 function send(text) {
-  if (document.body.dataset.state !== "online" || socket?.readyState !== WebSocket.OPEN) return false;
-  socket.send(text);
+  if (document.body.dataset.state !== "online" || !link.sendRaw(text)) return false;
   unanswered.push({ text, at: Date.now() });
   return true;
 }
@@ -419,21 +395,17 @@ log.addEventListener("scroll", () => {
 // The window
 
 window.addEventListener("hashchange", enterRoom);
-window.addEventListener("online", connectNow);
-// A browser may keep a page that one has left, its socket included: the others should see it go.
-window.addEventListener("pagehide", () => socket?.close());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   unread = 0;
   showTitle();
-  connectNow();
 });
 
 // A phone's keyboard covers the page in some browsers and shrinks it in others: either way the
 // input stays above it, and the newest message in sight.
-let follow = true;
-log.addEventListener("scroll", () => { follow = atBottom(); });
-new ResizeObserver(() => { if (follow) toBottom(); }).observe(log);
+let atNewest = true;
+log.addEventListener("scroll", () => { atNewest = atBottom(); });
+new ResizeObserver(() => { if (atNewest) toBottom(); }).observe(log);
 
 function fitKeyboard() {
   const { scale, height, offsetTop } = window.visualViewport;

@@ -4,7 +4,7 @@
 
 enum { CHANGED = 784111777 }; // Sun, 06 Nov 1994 08:49:37 GMT
 
-static const struct peri_version VERSION = {{"\"1-2\"", 5}, CHANGED};
+static const struct peri_version VERSION = {{"\"1-2\"", 5}, true, CHANGED};
 
 /// A GET with these fields: name, value, name, value, NULL.
 static struct peri_request ask(struct peri_field fields[8], const char *const *texts) {
@@ -82,6 +82,19 @@ static void test_a_tag_goes_before_a_date(void **state) {
                                  "\"1-2\"", NULL};
     const struct peri_request match = ask(fields, texts);
     assert_int_equal(peri_conditions_status(&match, &VERSION), 200);
+}
+
+static void test_without_a_date_only_tags_count(void **state) {
+    (void)state;
+    static const struct peri_version undated = {.tag = {"\"1-2\"", 5}};
+    static const char *const names[] = {"if-modified-since", "if-unmodified-since"};
+    for (size_t i = 0; i < 2; i++) {
+        REQUEST(names[i], "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_int_equal(peri_conditions_status(&request, &undated), 200);
+    }
+    struct peri_range range;
+    REQUEST("range", "bytes=1-2", "if-range", "Thu, 01 Jan 1970 00:00:00 GMT");
+    assert_int_equal(peri_range_status(&request, &undated, 10, &range), 200);
 }
 
 static void expect_range(const char *text, uint64_t size, int status, uint64_t at, uint64_t n) {
@@ -212,6 +225,7 @@ int main(void) {
         cmocka_unit_test(test_a_tag_in_a_second_field_of_the_name_counts),
         cmocka_unit_test(test_dates_are_compared_in_all_three_forms),
         cmocka_unit_test(test_a_tag_goes_before_a_date),
+        cmocka_unit_test(test_without_a_date_only_tags_count),
         cmocka_unit_test(test_one_range_is_read),
         cmocka_unit_test(test_a_range_outside_of_the_file_is_416),
         cmocka_unit_test(test_the_last_nothing_of_a_file_is_416),
