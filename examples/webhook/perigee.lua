@@ -1,0 +1,5 @@
+return {
+  scripts = {
+    hook = { token = "change-me" }, -- whoever knows it may post
+  },
+}
