@@ -14,6 +14,9 @@ enum peri_exit peri_command_connect(int argc, char **argv);
 /// Runs `perigee check`, likewise.
 enum peri_exit peri_command_check(int argc, char **argv);
 
+/// Runs `perigee new`, likewise.
+enum peri_exit peri_command_new(int argc, char **argv);
+
 /// One line on stderr: what is wrong, and the way out.
 void peri_complain(const char *format, ...) PERI_PRINTF(1, 2);
 

@@ -19,6 +19,7 @@ static const struct {
     {"serve", "[DIR]", "serve a folder of scripts (default: scripts)", peri_command_serve},
     {"connect", "URL", "a WebSocket client for the terminal", peri_command_connect},
     {"check", "[DIR]", "find what is wrong in a folder of scripts", peri_command_check},
+    {"new", "NAME", "make a script folder to start from", peri_command_new},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
