@@ -19,6 +19,10 @@ acceptance: build
 	tools/setup test
 	tests/run acceptance
 
+# Autobahn|Testsuite against scripts/echo.lua.
+conformance: build
+	tests/conformance/run
+
 lint:
 	tools/setup lint
 	tools/lint
@@ -41,4 +45,4 @@ docs: build
 clean:
 	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results build/deb build/*.deb
 
-.PHONY: build run test acceptance lint deb format docs clean
+.PHONY: build run test acceptance conformance lint deb format docs clean

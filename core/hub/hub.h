@@ -54,7 +54,7 @@ size_t peri_hub_input_room(const struct peri_hub *hub, peri_key key);
 PERI_MUST_CHECK int peri_hub_messages(struct peri_hub *hub, peri_key key,
                                       const struct peri_event *events, size_t n);
 
-/// Queues a pong. One not yet begun that waits in the outbox gives way.
+/// Queues a pong. While the socket takes nothing, one not yet begun gives way to it.
 void peri_hub_pong(struct peri_hub *hub, peri_key key, struct peri_str payload);
 
 /// Queues a ping.

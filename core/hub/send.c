@@ -95,9 +95,12 @@ static int queue(struct peri_hub *hub, struct peri_conn *conn, const struct fram
 bool peri_conn_queue_control(struct peri_hub *hub, struct peri_conn *conn, enum peri_opcode opcode,
                              struct peri_str payload) {
     struct frame frame = encode(opcode, payload);
-    return queue(hub, conn, &frame, 0, opcode == PERI_OP_PONG ? TAG_PONG : TAG_DIRECT) == PERI_OK;
+    bool gives_way = opcode == PERI_OP_PONG && conn->outbox.blocked;
+    return queue(hub, conn, &frame, 0, gives_way ? TAG_PONG : TAG_DIRECT) == PERI_OK;
 }
 
+/// As long as the peer takes them, each ping gets its pong; else only the last (RFC 6455 section
+/// 5.5.3). So a flood of pings costs the pongs of one read, at most.
 void peri_hub_pong(struct peri_hub *hub, peri_key key, struct peri_str payload) {
     struct peri_conn *conn = peri_hub_find(hub, key);
     if (!conn || conn->stage != STAGE_OPEN) {

@@ -161,13 +161,11 @@ static int scan(struct peri_host *host, const char *relative, const struct insid
     if (peri_buffer_printf(&path, "%s/%s%c", host->dir, relative, 0) != PERI_OK) {
         return PERI_E_MEMORY;
     }
-    DIR *dir = opendir((const char *)path.ptr);
-    if (!dir || fstat(dirfd(dir), &info) != 0) {
+    bool found = stat((const char *)path.ptr, &info) == 0;
+    DIR *dir = found ? opendir((const char *)path.ptr) : NULL;
+    if (!dir) {
         PERI_IGNORE(peri_buffer_printf(error, "%s: %s", (const char *)path.ptr, strerror(errno)));
         peri_buffer_deinit(&path);
-        if (dir) {
-            closedir(dir);
-        }
         return PERI_E_SYSTEM;
     }
     peri_buffer_deinit(&path);

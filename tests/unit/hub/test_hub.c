@@ -286,7 +286,7 @@ static void pong(size_t peer, const char *text) {
     peri_hub_pong(world.hub, world.peers[peer].key, peri_str_of(text));
 }
 
-static void test_a_pong_replaces_one_that_is_not_begun(void **state) {
+static void test_each_ping_has_its_pong_while_the_peer_takes_them(void **state) {
     (void)state;
     size_t a = connect_to(1);
     pong(a, "1");
@@ -295,7 +295,14 @@ static void test_a_pong_replaces_one_that_is_not_begun(void **state) {
     pong(a, "3");
     peri_hub_ping(world.hub, world.peers[a].key, PERI_STR("p"));
     turns();
-    expect_wire(a, "T:x O:3 P:p ");
+    expect_wire(a, "O:1 T:x O:2 O:3 P:p ");
+}
+
+static void test_a_pong_replaces_one_that_is_not_begun_where_the_peer_takes_none(void **state) {
+    (void)state;
+    size_t a = connect_to(1);
+    pong(a, "1");
+    turns();
     forget_wire(a);
     world.peers[a].window = 1;
     pong(a, "4");
@@ -447,7 +454,8 @@ int main(void) {
         TEST(test_a_large_frame_that_cannot_be_finished_ends_the_connection),
         TEST(test_a_blocked_connection_holds_only_what_it_needs),
         TEST(test_an_old_cork_is_let_go_too),
-        TEST(test_a_pong_replaces_one_that_is_not_begun),
+        TEST(test_each_ping_has_its_pong_while_the_peer_takes_them),
+        TEST(test_a_pong_replaces_one_that_is_not_begun_where_the_peer_takes_none),
         TEST(test_a_flood_of_pings_costs_one_pong),
         TEST(test_a_pong_follows_the_broadcasts_before_it_and_soft_does_not_hold_it),
         TEST(test_after_the_end_there_is_no_pong_and_no_ping),

@@ -72,8 +72,8 @@ static const char SCRIPT[] =
 static const char CONFIG[] =
     "return { limits = { timers = 50 }, scripts = { play = { greeting = { 'hi' }, n = 1 } } }\n";
 
-static const char OPERATOR[] =
-    "return { limits = { conn_rooms = 50 }, scripts = { play = { n = { a = 2.5 } }, l = { 1 } } }\n";
+static const char OPERATOR[] = "return { limits = { conn_rooms = 50 }, scripts = { play = { n = { "
+                               "a = 2.5 } }, l = { 1 } } }\n";
 
 static char dir[] = "/tmp/perigee-test-memory-XXXXXX";
 static struct peri_request *request; ///< of all exchanges
