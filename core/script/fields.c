@@ -264,6 +264,7 @@ static void read_settings(lua_State *L, struct peri_vm *vm, int table) {
 
 void peri_fields_read(lua_State *L, struct peri_script *script, struct peri_vm *vm, int table) {
     read_routes(L, script, table);
+    script->has_said = true;
     read_settings(L, vm, table);
     read_limits(L, vm, table);
     read_handlers(L, vm, table);

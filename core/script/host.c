@@ -83,6 +83,20 @@ int peri_host_add_routes(const struct peri_host *host, const struct peri_script 
     return PERI_OK;
 }
 
+/// A file that never got to say its route answers 503 at the one of its path, unless a script that
+/// did speak has it.
+static int add_guessed_route(struct peri_script *script, struct peri_router *router) {
+    uint32_t other = 0;
+    int status = peri_router_add(router, peri_str_of(script->routes[0]), script->number, &other);
+    if (status == PERI_E_EXISTS || status == PERI_E_INVALID) {
+        peri_script_free_routes(script->routes, script->route_count);
+        script->routes = NULL;
+        script->route_count = 0;
+        return PERI_OK;
+    }
+    return status;
+}
+
 int peri_host_load(struct peri_host *host, struct peri_router *router, struct peri_buffer *error) {
     int status = peri_folder_scan(host, error);
     if (status == PERI_OK) {
@@ -90,7 +104,14 @@ int peri_host_load(struct peri_host *host, struct peri_router *router, struct pe
     }
     for (size_t i = 0; i < host->script_count && status == PERI_OK; i++) {
         peri_script_load(host, host->scripts[i]);
-        status = peri_host_add_routes(host, host->scripts[i], router, error);
+        if (host->scripts[i]->has_said) {
+            status = peri_host_add_routes(host, host->scripts[i], router, error);
+        }
+    }
+    for (size_t i = 0; i < host->script_count && status == PERI_OK; i++) {
+        if (!host->scripts[i]->has_said) {
+            status = add_guessed_route(host->scripts[i], router);
+        }
     }
     return status;
 }

@@ -15,6 +15,7 @@ struct peri_script {
     char *path;         ///< as messages say it: "scripts/games/quiz.lua"; owned
     struct peri_vm *vm; ///< its generation; NULL when it failed to load
     char **routes;      ///< owned
+    bool has_said;      ///< the routes are the script's own word; else they are a guess by its path
     size_t route_count;
     struct peri_traits traits;
     struct peri_str *protocols; ///< owned, with their bytes

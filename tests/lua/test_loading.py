@@ -109,6 +109,13 @@ def test_the_route_of_one_that_fails_in_start_is_its_own(serve):
     assert host.get("/x/1").status == 503
 
 
+def test_a_file_that_never_said_its_route_takes_nobody_elses(serve):
+    """Its path would be the route of another script: the start was refused."""
+    host = serve({"a.lua": "return {", "b.lua": FINE.replace("{", '{ route = "/a",', 1)})
+    host.log_line("level=error.*script=a")
+    assert host.get("/a").text == "fine"
+
+
 def test_what_start_began_is_gone_when_it_fails(serve):
     script = """
         local ws = require "ws"
