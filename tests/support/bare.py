@@ -104,11 +104,20 @@ class Tree:
             subprocess.run(["cp", "-a", "--reflink=auto", f"{original}/.", self.root], check=True)
             # As an installed system has it.
             (self.root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-            shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
+            self._join_the_network()
             self._share_archives(self.archives, self._cache())
         except BaseException:
             remove(self.root)
             raise
+
+    def _join_the_network(self) -> None:
+        """What every machine of this network is given: where names are found, and whom to believe."""
+        shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
+        authorities = Path("/usr/local/share/ca-certificates")
+        if authorities.is_dir():
+            shutil.copytree(authorities, self.root / str(authorities)[1:], dirs_exist_ok=True)
+        if Path("/etc/pip.conf").exists():
+            shutil.copy("/etc/pip.conf", self.root / "etc/pip.conf")
 
     def _cache(self) -> Path:
         return self.root / "var/cache/apt/archives"
