@@ -111,7 +111,7 @@ class Tree:
             raise
 
     def _join_the_network(self) -> None:
-        """What every machine of this network is given: where names are found, and whom to believe."""
+        """What each machine of this network is given: where names are found, whom to believe."""
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
         authorities = Path("/usr/local/share/ca-certificates")
         if authorities.is_dir():
