@@ -120,8 +120,8 @@ static void print_flag_help(const char *flag, const char *form, const char *what
     (void)snprintf(head, sizeof head, "%s%s%s", flag, *form ? " " : "", form);
     (void)snprintf(text, sizeof text, "%s%s%s%s", what, *initial ? " (default: " : "", initial,
                    *initial ? ")" : "");
-    (void)printf("  %-19s ", head);
-    print_wrapped(text, 22, 70);
+    (void)printf("  %-21s ", head);
+    print_wrapped(text, 24, 68);
 }
 
 void peri_serve_help(void) {
@@ -147,6 +147,6 @@ void peri_serve_help(void) {
         stdout);
     for (size_t i = 0; i < peri_limit_spec_count; i++) {
         const struct peri_limit_spec *spec = &peri_limit_specs[i];
-        (void)printf("  %-18s  %-8s  %s\n", spec->name, spec->initial, spec->what);
+        (void)printf("  %-19s  %-8s  %s\n", spec->name, spec->initial, spec->what);
     }
 }

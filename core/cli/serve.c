@@ -28,6 +28,7 @@ struct whole {
     struct peri_asset client;        ///< for pages, at /perigee.js
     struct peri_buffer public_dir;   ///< NUL-terminated
     struct peri_endpoint *endpoints; ///< as the settings have them
+    struct peri_ip_range *proxies;   ///< that are trusted, likewise
     struct peri_buffer error;        ///< one line for the user
 };
 
@@ -37,6 +38,7 @@ static void free_whole(struct whole *whole) {
     peri_server_free(whole->server); // the others use its ports until here
     peri_router_free(whole->router);
     peri_free(whole->endpoints);
+    peri_free(whole->proxies);
     peri_settings_deinit(&whole->settings);
     peri_buffer_deinit(&whole->public_dir);
     peri_buffer_deinit(&whole->error);
@@ -91,6 +93,23 @@ static size_t list_endpoints(struct whole *whole) {
     return count;
 }
 
+/// @return PERI_OK or PERI_E_MEMORY
+static int list_proxies(struct whole *whole, struct peri_ip_set *trusted) {
+    const struct peri_settings *settings = &whole->settings;
+    const char *item = NULL;
+    size_t count = 0;
+    whole->proxies = peri_calloc(settings->values[PERI_SETTING_TRUSTED_PROXIES].count + 1,
+                                 sizeof *whole->proxies);
+    if (!whole->proxies) {
+        return PERI_E_MEMORY;
+    }
+    while ((item = peri_settings_next(settings, PERI_SETTING_TRUSTED_PROXIES, item))) {
+        count += peri_ip_range_read(&whole->proxies[count], peri_str_of(item)); // it is checked
+    }
+    *trusted = (struct peri_ip_set){whole->proxies, count};
+    return PERI_OK;
+}
+
 /// The hub, the scripts' host and the files of settings: nothing listens, and no script runs.
 static int configure(struct whole *whole) {
     struct peri_limits *limits = &whole->settings.limits;
@@ -108,14 +127,17 @@ static int configure(struct whole *whole) {
 /// Everything from there to the loop.
 static int assemble(struct whole *whole) {
     size_t endpoint_count = list_endpoints(whole);
+    struct peri_ip_set trusted = {0};
     whole->router = peri_router_new();
-    if (!whole->router || endpoint_count == 0 || find_public(whole) != PERI_OK) {
+    if (!whole->router || endpoint_count == 0 || list_proxies(whole, &trusted) != PERI_OK ||
+        find_public(whole) != PERI_OK) {
         return PERI_E_MEMORY;
     }
     whole->client = (struct peri_asset){PERI_STR("/perigee.js"), peri_builtin("client/perigee.js")};
     const struct peri_server_options server = {
         .endpoints = whole->endpoints,
         .endpoint_count = endpoint_count,
+        .trusted_proxies = trusted,
         .limits = &whole->settings.limits,
         .router = whole->router,
         .public_dir = (const char *)whole->public_dir.ptr,

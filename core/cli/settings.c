@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/ip.h"
 
 static bool is_host(const char *text) {
     return text[0] != '\0' && strlen(text) < PERI_HOST_MAX;
@@ -21,6 +22,11 @@ static bool is_port(const char *text) {
 static bool is_endpoint(const char *text) {
     struct peri_endpoint endpoint;
     return peri_endpoint_read(&endpoint, text);
+}
+
+static bool is_range(const char *text) {
+    struct peri_ip_range range;
+    return peri_ip_range_read(&range, peri_str_of(text));
 }
 
 static bool is_one_of(const char *text, const char *const words[]) {
@@ -55,10 +61,16 @@ const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
                            "a number from 0 to 65535", "TCP port; 0 is one that the system picks"},
     [PERI_SETTING_LISTEN] =
         {"listen", PERI_SETTING_LIST, true, "WHERE", "", is_endpoint,
-         "HOST:PORT, [IPV6]:PORT or unix:PATH",
+         "HOST:PORT, [IPV6]:PORT or unix:PATH, each with proxy: before it if wanted",
          "HOST:PORT or unix:PATH, as many as wanted, in place of the two above, "
-         "or beside them if they are set. Sockets of a service manager "
-         "(LISTEN_FDS) are taken in place of all"},
+         "or beside them if they are set. proxy: before one: only trusted proxies, by the PROXY "
+         "protocol. Sockets of a service manager (LISTEN_FDS) are taken in place of all"},
+    [PERI_SETTING_TRUSTED_PROXIES] =
+        {"trusted_proxies", PERI_SETTING_LIST, true, "WHO", "", is_range,
+         "an address, a range without bits behind its prefix (10.0.0.0/8, fd00::/8) or unix",
+         "addresses and ranges (10.0.0.0/8) of proxies, and unix for those on a unix: socket, as "
+         "many as wanted: whom to believe about the address of others, in Forwarded, "
+         "X-Forwarded-For and the PROXY protocol"},
     [PERI_SETTING_LOG_FORMAT] = {"log_format", PERI_SETTING_TEXT, true, "FORMAT", "auto",
                                  is_log_format, "auto, logfmt, short or json",
                                  "logfmt, short, json, or auto: short at a terminal, else logfmt. "
@@ -188,6 +200,13 @@ int peri_settings_set_limit(struct peri_settings *settings, struct peri_str name
                             struct peri_buffer *error) {
     struct peri_limits checked = settings->limits;
     struct peri_buffer why = {0};
+    enum peri_setting_id id;
+    if (peri_setting_find(name, &id)) {
+        const char *known = peri_settings_table[id].name;
+        return PERI_TELL(error, "%s: %s is no limit but a setting of the machine: use %s or %s",
+                         where, known, peri_setting_flag(known).text,
+                         peri_setting_variable(known).text);
+    }
     int status = peri_limits_set(&checked, name, value, &why);
     if (status == PERI_E_INVALID) {
         status = PERI_TELL(error, "%s: %.*s", where, (int)why.len, (const char *)why.ptr);

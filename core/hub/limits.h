@@ -20,6 +20,7 @@ struct peri_limits {
     uint64_t outbox_soft, outbox_hard, outbox_total;
     uint64_t close_ms;
     uint64_t connections; ///< 0: the descriptor limit less 10 %
+    uint64_t address_connections, address_handshakes, address_messages; ///< 0: no bound
     uint64_t conn_rooms, room_name_bytes;
     uint64_t rooms, timers, limiter_keys;
     uint64_t script_memory;

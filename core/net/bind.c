@@ -18,8 +18,8 @@ enum {
     PORT_TRIES = 16,
 };
 
-bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text) {
-    *endpoint = (struct peri_endpoint){0};
+/// What "proxy:" may stand before.
+static bool read_place(struct peri_endpoint *endpoint, const char *text) {
     if (strncmp(text, "unix:", 5) == 0) {
         endpoint->path = text + 5;
         return text[5] != '\0';
@@ -44,11 +44,20 @@ bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text) {
     return true;
 }
 
+bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text) {
+    static const char mark[] = "proxy:";
+    size_t n = sizeof mark - 1;
+    // proxy:8000 is a host of that name.
+    bool proxy = strncmp(text, mark, n) == 0 && strchr(text + n, ':');
+    *endpoint = (struct peri_endpoint){.proxy = proxy};
+    return read_place(endpoint, text + (proxy ? n : 0));
+}
+
 /// Says where it listens, as a user would write it. @return PERI_OK or PERI_E_MEMORY
-static int announce(struct peri_server *server, const char *host, uint16_t port) {
+static int announce(struct peri_server *server, bool proxy, const char *host, uint16_t port) {
     bool literal = strchr(host, ':') != NULL; // IPv6: RFC 3986 section 3.2.2
-    return peri_buffer_printf(&server->addresses, "http://%s%s%s:%u\n", literal ? "[" : "", host,
-                              literal ? "]" : "", port);
+    return peri_buffer_printf(&server->addresses, "%s%s%s%s:%u\n", proxy ? "proxy:" : "http://",
+                              literal ? "[" : "", host, literal ? "]" : "", port);
 }
 
 /// @return PERI_E_SYSTEM, or PERI_E_MEMORY if that can't be told
@@ -82,7 +91,8 @@ static uint16_t *port_of(union peri_address *address) {
 /// Binds one address and listens.
 /// @param port advanced to the one that the system picked
 /// @return 0 or an errno
-static int bind_one(struct peri_server *server, const union peri_address *wanted, uint16_t *port) {
+static int bind_one(struct peri_server *server, const struct peri_endpoint *endpoint,
+                    const union peri_address *wanted, uint16_t *port) {
     union peri_address address = *wanted;
     socklen_t length = address.any.sa_family == AF_INET6 ? sizeof address.v6 : sizeof address.v4;
     int on = 1, off = 0;
@@ -105,7 +115,8 @@ static int bind_one(struct peri_server *server, const union peri_address *wanted
         close(fd);
         return why;
     }
-    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd};
+    server->listeners[server->listener_count++] =
+        (struct peri_listener){.fd = fd, .proxy = endpoint->proxy};
     *port = ntohs(*port_of(&address));
     return 0;
 }
@@ -131,8 +142,8 @@ static int open_loopback(struct peri_server *server, const struct peri_endpoint 
     for (int i = 0; i < (endpoint->port == 0 ? PORT_TRIES : 1); i++) {
         unbind(server, before);
         port = endpoint->port;
-        why4 = bind_one(server, &v4, &port);
-        why6 = bind_one(server, &v6, &port);
+        why4 = bind_one(server, endpoint, &v4, &port);
+        why6 = bind_one(server, endpoint, &v6, &port);
         if (why6 != EADDRINUSE) {
             break;
         }
@@ -147,7 +158,7 @@ static int open_loopback(struct peri_server *server, const struct peri_endpoint 
         peri_log(PERI_LOG_WARN, "not listening on %s: %s", why4 != 0 ? "127.0.0.1" : "::1",
                  strerror(why4 != 0 ? why4 : why6));
     }
-    return announce(server, endpoint->host, port);
+    return announce(server, endpoint->proxy, endpoint->host, port);
 }
 
 static int open_host(struct peri_server *server, const struct peri_endpoint *endpoint,
@@ -166,11 +177,12 @@ static int open_host(struct peri_server *server, const struct peri_endpoint *end
         union peri_address address = {0};
         if (at->ai_addrlen <= sizeof address) {
             memcpy(&address, at->ai_addr, at->ai_addrlen);
-            why = bind_one(server, &address, &port);
+            why = bind_one(server, endpoint, &address, &port);
         }
     }
     freeaddrinfo(found);
-    return why == 0 ? announce(server, endpoint->host, port) : fail(endpoint, why, error);
+    return why == 0 ? announce(server, endpoint->proxy, endpoint->host, port)
+                    : fail(endpoint, why, error);
 }
 
 // Sockets of the file system
@@ -199,8 +211,9 @@ static int remove_stale(const struct sockaddr_un *address) {
 }
 
 /// @return 0 or an errno
-static int bind_path(struct peri_server *server, const char *path) {
+static int bind_path(struct peri_server *server, const struct peri_endpoint *endpoint) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = endpoint->path;
     struct stat stat_;
     size_t n = strlen(path);
     if (n >= sizeof address.sun_path) {
@@ -229,8 +242,11 @@ static int bind_path(struct peri_server *server, const char *path) {
         close(fd);
         return why;
     }
-    server->listeners[server->listener_count++] = (struct peri_listener){
-        .fd = fd, .path = path, .device = stat_.st_dev, .inode = stat_.st_ino};
+    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd,
+                                                                         .proxy = endpoint->proxy,
+                                                                         .path = path,
+                                                                         .device = stat_.st_dev,
+                                                                         .inode = stat_.st_ino};
     return 0;
 }
 
@@ -246,31 +262,33 @@ void peri_listener_forget(struct peri_listener *listener) {
 
 static int open_path(struct peri_server *server, const struct peri_endpoint *endpoint,
                      struct peri_buffer *error) {
-    int why = bind_path(server, endpoint->path);
-    return why == 0 ? peri_buffer_printf(&server->addresses, "unix:%s\n", endpoint->path)
+    int why = bind_path(server, endpoint);
+    return why == 0 ? peri_buffer_printf(&server->addresses, "%sunix:%s\n",
+                                         endpoint->proxy ? "proxy:" : "", endpoint->path)
                     : fail(endpoint, why, error);
 }
 
 // Sockets that were passed
 
-static int announce_passed(struct peri_server *server, const union peri_address *address,
-                           socklen_t length) {
-    char host[ADDRESS_MAX];
+static int announce_passed(struct peri_server *server, bool proxy,
+                           const union peri_address *address, socklen_t length) {
+    char host[PERI_IP_TEXT];
     const struct sockaddr_un *local = &address->local;
     if (address->any.sa_family != AF_UNIX) {
         uint16_t port =
             address->any.sa_family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port;
-        peri_address_print(host, address);
-        return announce(server, host, ntohs(port));
+        struct peri_ip ip = peri_address_ip(address);
+        peri_ip_print(host, &ip);
+        return announce(server, proxy, host, ntohs(port));
     }
     size_t n = length - offsetof(struct sockaddr_un, sun_path); // at least the family was written
     bool abstract = n > 0 && local->sun_path[0] == '\0';
     n = abstract ? n - 1 : strnlen(local->sun_path, n);
-    return peri_buffer_printf(&server->addresses, "unix:%s%.*s\n", abstract ? "@" : "", (int)n,
-                              local->sun_path + abstract);
+    return peri_buffer_printf(&server->addresses, "%sunix:%s%.*s\n", proxy ? "proxy:" : "",
+                              abstract ? "@" : "", (int)n, local->sun_path + abstract);
 }
 
-static int adopt(struct peri_server *server, int fd, struct peri_buffer *error) {
+static int adopt(struct peri_server *server, int fd, bool proxy, struct peri_buffer *error) {
     union peri_address address = {0};
     int listens = 0, type = 0;
     socklen_t length = sizeof listens, address_length = sizeof address;
@@ -289,22 +307,41 @@ static int adopt(struct peri_server *server, int fd, struct peri_buffer *error) 
                                     fd);
         return rc == PERI_OK ? PERI_E_SYSTEM : rc;
     }
-    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd};
-    return announce_passed(server, &address, address_length);
+    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd, .proxy = proxy};
+    return announce_passed(server, proxy, &address, address_length);
+}
+
+/// A place where nobody may speak is a mistake.
+static int check_proxies(const struct peri_server *server, struct peri_buffer *error) {
+    bool expected = false;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        expected = expected || server->listeners[i].proxy;
+    }
+    if (!expected || server->options.trusted_proxies.count > 0) {
+        return PERI_OK;
+    }
+    int rc = peri_buffer_printf(error, "cannot listen for the PROXY protocol: nobody is believed; "
+                                       "say whom with --trusted-proxies");
+    return rc == PERI_OK ? PERI_E_SYSTEM : rc;
 }
 
 int peri_listener_bind(struct peri_server *server, struct peri_buffer *error) {
     const struct peri_server_options *options = &server->options;
-    int passed = peri_service_sockets();
+    struct peri_service_names names;
+    int passed = peri_service_sockets(&names);
     int rc = PERI_OK;
     for (int i = 0; i < passed && rc == PERI_OK; i++) {
-        rc = adopt(server, PERI_SERVICE_FIRST_FD + i, error);
+        bool proxy = peri_service_name_is(&names, i, "proxy");
+        rc = adopt(server, PERI_SERVICE_FIRST_FD + i, proxy, error);
     }
     for (size_t i = 0; i < options->endpoint_count && passed == 0 && rc == PERI_OK; i++) {
         const struct peri_endpoint *endpoint = &options->endpoints[i];
         rc = endpoint->path                             ? open_path(server, endpoint, error)
              : strcmp(endpoint->host, "localhost") == 0 ? open_loopback(server, endpoint, error)
                                                         : open_host(server, endpoint, error);
+    }
+    if (rc == PERI_OK) {
+        rc = check_proxies(server, error);
     }
     if (rc == PERI_OK && passed > 0) {
         peri_log(PERI_LOG_INFO, "listening on sockets that were passed (LISTEN_FDS): %d", passed);

@@ -12,7 +12,7 @@ static uint32_t to_u32(uint64_t n) {
     return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 
-struct peri_http *peri_http_new(struct peri_server *server, const char *remote) {
+struct peri_http *peri_http_new(struct peri_server *server, const struct peri_ip *ip) {
     const struct peri_request_limits limits = {
         .head_bytes = to_u32(server->limits->head_bytes),
         .head_fields = to_u32(server->limits->head_fields),
@@ -23,7 +23,8 @@ struct peri_http *peri_http_new(struct peri_server *server, const char *remote) 
         return NULL;
     }
     http->file = -1;
-    (void)snprintf(http->remote, sizeof http->remote, "%s", remote);
+    http->peer = *ip;
+    peri_ip_print(http->remote, ip);
     http->parser = peri_request_parser_new(&limits);
     if (!http->parser) {
         peri_free(http);
@@ -63,6 +64,7 @@ void peri_http_drop(struct peri_session *session) {
     end_request(session);
     peri_request_parser_free(http->parser);
     peri_buffer_deinit(&http->out);
+    peri_free(http->proxy);
     peri_free(http);
     session->http = NULL;
 }
@@ -174,6 +176,9 @@ static void route(struct peri_session *session) {
     http->upgrade = peri_handshake_is_upgrade(http->request);
     http->head = peri_str_equal(http->request->method, PERI_STR("HEAD"));
     http->since_ms = peri_server_now(session->server);
+    if (!peri_client_admit(session)) {
+        return;
+    }
     int rc = peri_router_match(session->server->options.router, http->request->path, &http->script,
                                &http->params);
     if (rc != PERI_OK && rc != PERI_AGAIN) {
@@ -258,6 +263,7 @@ void peri_http_turn(struct peri_session *session) {
     } else if (http->phase == HTTP_REPLYING || http->out.len > 0) {
         if (peri_http_write(session) && http->phase == HTTP_REPLYING) {
             end_request(session);
+            peri_client_answered(session);
             peri_buffer_clear(&http->out, 0);
             if (http->close) {
                 peri_session_linger(session);

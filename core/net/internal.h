@@ -12,10 +12,12 @@
 #include <uv.h>
 
 #include "base/map.h"
+#include "net/addresses.h"
 #include "net/conditions.h"
 #include "net/files.h"
 #include "net/server.h"
 #include "net/wheel.h"
+#include "proto/proxy_header.h"
 
 enum {
     READ_BYTES = 64 * 1024,   ///< the loop's one read buffer
@@ -23,7 +25,6 @@ enum {
     TURN_BUDGET_NS = 2000000, ///< for what one read has brought; looked at after each batch
     WRITE_VECTORS = 64,       ///< buffers in one sendmsg
     LISTENERS_MAX = 64,
-    ADDRESS_MAX = 46, ///< INET6_ADDRSTRLEN
 };
 
 union peri_address {
@@ -36,6 +37,7 @@ union peri_address {
 struct peri_listener {
     uv_poll_t poll;
     int fd;
+    bool proxy;       ///< expects a header of the PROXY protocol, of trusted proxies
     const char *path; ///< of the socket's file, to be removed; NULL: none, or not made here
     dev_t device;     ///< that of the file that was made
     ino_t inode;
@@ -66,6 +68,7 @@ struct peri_session {
     struct peri_wheel_timer timer;
     struct peri_http *http; ///< until the 101 is written and `open` has returned
     struct peri_backlog *backlog;
+    struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
     struct peri_connection ws;
     peri_key key;      ///< 0: none yet
     uint64_t quiet_ms; ///< since when nothing was heard, or a ping waits for its pong
@@ -88,6 +91,7 @@ struct peri_session {
     bool peer_closed : 1; ///< the peer's Close frame was read
     bool failed : 1;      ///< what the peer sends is no longer understood
     bool told : 1;        ///< of the host's end
+    bool refused : 1;     ///< turned away, and counted in server->refusals
 };
 
 struct peri_server {
@@ -104,6 +108,7 @@ struct peri_server {
     uv_timer_t drain;
     uv_timer_t resume; ///< accepting, after descriptors ran out
     uv_timer_t log;    ///< while the log holds something back
+    uv_timer_t forget; ///< addresses that are idle
     uv_signal_t signals[2];
     struct peri_listener listeners[LISTENERS_MAX];
     size_t listener_count;
@@ -123,6 +128,8 @@ struct peri_server {
     uint64_t complained_ms; ///< when the log last said that connections are refused
     bool draining, drained;
     bool turn_asked;
+    struct peri_addresses uses; ///< what each address has
+    size_t refusals;            ///< sessions that are turned away
     struct peri_wheel wheel;
     struct peri_event events[BATCH_EVENTS];
     uint8_t buffer[READ_BYTES];
@@ -160,9 +167,8 @@ void peri_listener_forget(struct peri_listener *listener);
 
 // listener.c
 
-/// As text, without the port; an IPv4 address that comes over an IPv6 socket as the former; "unix"
-/// for a socket of the file system.
-void peri_address_print(char out[ADDRESS_MAX], const union peri_address *address);
+/// Without the port and the zone.
+struct peri_ip peri_address_ip(const union peri_address *address);
 
 PERI_MUST_CHECK int peri_listener_open(struct peri_server *server, struct peri_buffer *error);
 void peri_listener_start(struct peri_server *server);
@@ -172,8 +178,10 @@ void peri_listener_close(struct peri_server *server);
 
 /// Begins a session, in HTTP.
 /// @param fd      transferred
+/// @param ip      whom it is from
 /// @param refused there are too many: it gets a 503 and is closed
-void peri_session_begin(struct peri_server *server, int fd, const char *remote, bool refused);
+void peri_session_begin(struct peri_server *server, const struct peri_listener *listener, int fd,
+                        const struct peri_ip *ip, bool refused);
 
 /// Has peri_session_turn run before the loop waits. Allowed in ports.
 void peri_session_want_turn(struct peri_session *session);
@@ -210,6 +218,28 @@ void peri_session_release(struct peri_session *session);
 /// A timer of the wheel is due.
 void peri_session_on_timer(struct peri_session *session);
 
+// client.c
+
+/// A session has begun: its address is counted, or a PROXY header is waited for. It may be turned
+/// away, or closed.
+void peri_client_arrive(struct peri_session *session, const struct peri_listener *listener);
+
+/// Takes the PROXY header that http->proxy waits for, and nothing behind it.
+void peri_client_read_proxy(struct peri_session *session, struct peri_span *in);
+
+/// A request is whole: finds whose it is, and whether that address may have it.
+/// @return false when it was answered
+bool peri_client_admit(struct peri_session *session);
+
+/// Its answer is written: the next one may be of another client.
+void peri_client_answered(struct peri_session *session);
+
+/// The address may send one more message; a refused one does not count.
+bool peri_client_may_send(struct peri_session *session);
+
+/// The session counts for no address any more.
+void peri_client_leave(struct peri_session *session);
+
 // http.c
 
 enum http_phase {
@@ -238,10 +268,16 @@ struct peri_http {
     uint8_t parsing;            ///< enum peri_request_stage, as last seen
     bool upgrade, head, close;  ///< of the present request; close: no other follows
     struct peri_str protocol;   ///< of the 101; lies in the request
-    char remote[ADDRESS_MAX];
+
+    struct peri_proxy_header *proxy; ///< that must come first; NULL: none, or it has come
+    struct peri_ip peer;             ///< the other end of the socket, or whom the proxy has named
+    bool trusted;                    ///< the peer: its requests say whom they are from
+    char remote[PERI_IP_TEXT];       ///< the client
 };
 
-PERI_MUST_CHECK struct peri_http *peri_http_new(struct peri_server *server, const char *remote);
+/// @param ip the peer
+PERI_MUST_CHECK struct peri_http *peri_http_new(struct peri_server *server,
+                                                const struct peri_ip *ip);
 
 /// The session lets go of HTTP: what policy still answers is dropped.
 void peri_http_drop(struct peri_session *session);

@@ -1,6 +1,5 @@
 // Listening sockets at work: how many connections are taken off them at a time, and what happens
 // when there are too many.
-#include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,21 +14,13 @@ enum {
     COMPLAINT_MS = 1000,
 };
 
-void peri_address_print(char out[ADDRESS_MAX], const union peri_address *address) {
-    out[0] = '\0';
+struct peri_ip peri_address_ip(const union peri_address *address) {
+    uint8_t v4[4];
     switch (address->any.sa_family) {
-    case AF_INET: (void)inet_ntop(AF_INET, &address->v4.sin_addr, out, ADDRESS_MAX); break;
-    case AF_INET6: {
-        const struct in6_addr *v6 = &address->v6.sin6_addr;
-        if (IN6_IS_ADDR_V4MAPPED(v6)) {
-            (void)inet_ntop(AF_INET, &v6->s6_addr[12], out, ADDRESS_MAX);
-        } else {
-            (void)inet_ntop(AF_INET6, v6, out, ADDRESS_MAX);
-        }
-        break;
-    }
-    case AF_UNIX: memcpy(out, "unix", sizeof "unix"); break; // its peers have no names
-    default: break;
+    case AF_INET: memcpy(v4, &address->v4.sin_addr, sizeof v4); return peri_ip_v4(v4);
+    case AF_INET6: return peri_ip_v6(address->v6.sin6_addr.s6_addr);
+    case AF_UNIX: return (struct peri_ip){.family = PERI_IP_UNIX}; // its peers have no names
+    default: return (struct peri_ip){0};
     }
 }
 
@@ -57,9 +48,9 @@ static void pause_accepting(struct peri_server *server, int why) {
     (void)uv_timer_start(&server->resume, on_resume, RESUME_MS, 0);
 }
 
-static void begin_session(struct peri_server *server, int fd, const union peri_address *address) {
-    char remote[ADDRESS_MAX];
-    peri_address_print(remote, address);
+static void begin_session(struct peri_server *server, const struct peri_listener *listener, int fd,
+                          const union peri_address *address) {
+    struct peri_ip ip = peri_address_ip(address);
     bool refused = server->session_count >= server->connection_limit;
     if (refused) {
         complain(server, "connections are refused (limit: connections)");
@@ -68,20 +59,20 @@ static void begin_session(struct peri_server *server, int fd, const union peri_a
             return;
         }
     }
-    peri_session_begin(server, fd, remote, refused);
+    peri_session_begin(server, listener, fd, &ip, refused);
 }
 
 static void on_connections(uv_poll_t *poll, int status, int events) {
     struct peri_server *server = poll->data;
     (void)status;
     (void)events;
-    int listener = PERI_CONTAINER(poll, struct peri_listener, poll)->fd;
+    const struct peri_listener *listener = PERI_CONTAINER(poll, struct peri_listener, poll);
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         union peri_address address = {0};
         socklen_t length = sizeof address;
-        int fd = accept4(listener, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listener->fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            begin_session(server, fd, &address);
+            begin_session(server, listener, fd, &address);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

@@ -126,8 +126,9 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     peri_list_init(&server->work);
     peri_list_init(&server->working);
     peri_list_init(&server->closing);
-    uv_timer_t *const timers[] = {&server->tick, &server->wake, &server->drain, &server->resume,
-                                  &server->log};
+    peri_addresses_init(&server->uses);
+    uv_timer_t *const timers[] = {&server->tick,   &server->wake, &server->drain,
+                                  &server->resume, &server->log,  &server->forget};
     for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
         (void)uv_timer_init(&server->loop, timers[i]);
         timers[i]->data = server;
@@ -234,6 +235,7 @@ void peri_server_free(struct peri_server *server) {
     int rc = uv_loop_close(&server->loop);
     assert(rc == 0);
     (void)rc;
+    peri_addresses_deinit(&server->uses);
     peri_map_deinit(&server->exchanges);
     peri_buffer_deinit(&server->addresses);
     peri_free(server);

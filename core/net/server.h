@@ -2,6 +2,7 @@
 // hub turn by turn. Implements hub/ports.h.
 #pragma once
 
+#include "base/ip.h"
 #include "hub/hub.h"
 #include "hub/router.h"
 
@@ -14,9 +15,10 @@ struct peri_endpoint {
     char host[PERI_HOST_MAX]; ///< "localhost": both loopback addresses; else resolved
     uint16_t port;            ///< 0: the system picks one
     const char *path;         ///< of a socket of the file system; NULL: host and port count
+    bool proxy;               ///< each connection begins with a header of the PROXY protocol
 };
 
-/// Reads "HOST:PORT", "[IPV6]:PORT" or "unix:PATH".
+/// Reads "HOST:PORT", "[IPV6]:PORT" or "unix:PATH", with "proxy:" before it or not.
 /// @param text outlives the endpoint
 /// @return false for anything else
 bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text);
@@ -31,6 +33,8 @@ struct peri_server_options {
     /// Not used when a service manager has passed sockets (LISTEN_FDS).
     const struct peri_endpoint *endpoints;
     size_t endpoint_count;
+    /// Whom to believe about the addresses of others. Its ranges outlive the server.
+    struct peri_ip_set trusted_proxies;
     const struct peri_limits *limits; ///< final when peri_server_listen is called
     const struct peri_router *router; ///< filled when peri_server_run is called
     const char *public_dir;           ///< NULL for no files
@@ -51,7 +55,8 @@ PERI_MUST_CHECK struct peri_server *peri_server_new(const struct peri_server_opt
 /// @return PERI_OK; PERI_E_SYSTEM; PERI_E_MEMORY
 PERI_MUST_CHECK int peri_server_listen(struct peri_server *server, struct peri_buffer *error);
 
-/// Where it listens, a line each: "http://HOST:PORT" or "unix:PATH". Borrowed.
+/// Where it listens, a line each: "http://HOST:PORT" or "unix:PATH", or what is read with "proxy:".
+/// Borrowed.
 struct peri_str peri_server_addresses(const struct peri_server *server);
 
 /// From here on SIGINT and SIGTERM are the server's, and wait for peri_server_run.

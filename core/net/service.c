@@ -2,6 +2,7 @@
 #include "net/service.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,14 +19,25 @@ static long read_number(const char *name) {
     return text && *text != '\0' && *end == '\0' ? number : -1;
 }
 
-int peri_service_sockets(void) {
+int peri_service_sockets(struct peri_service_names *names) {
     enum { FAR_TOO_MANY = 10000 };
+    const char *named = getenv("LISTEN_FDNAMES");
+    (void)snprintf(names->text, sizeof names->text, "%s", named ? named : "");
     long process = read_number("LISTEN_PID"), count = read_number("LISTEN_FDS");
     (void)unsetenv("LISTEN_PID");
     (void)unsetenv("LISTEN_FDS");
     (void)unsetenv("LISTEN_FDNAMES");
     // Meant for another process, which started this one: not ours.
     return process == getpid() && count > 0 && count < FAR_TOO_MANY ? (int)count : 0;
+}
+
+bool peri_service_name_is(const struct peri_service_names *names, int i, const char *name) {
+    const char *at = names->text;
+    for (; i > 0; i--) {
+        at += strcspn(at, ":");
+        at += *at == ':';
+    }
+    return strcspn(at, ":") == strlen(name) && strncmp(at, name, strlen(name)) == 0;
 }
 
 void peri_service_notify(const char *state) {

@@ -153,6 +153,13 @@ static void on_eof(struct peri_session *session) {
     }
 }
 
+/// Before anything else: whom the proxy says it is from. What follows is the client's.
+static void read_proxy_header(struct peri_session *session, struct peri_span *in) {
+    if (session->stage == SESSION_HTTP && session->http->proxy) {
+        peri_client_read_proxy(session, in);
+    }
+}
+
 /// One recv. @return true when there may be more
 static bool read_once(struct peri_session *session) {
     struct peri_server *server = session->server;
@@ -169,6 +176,7 @@ static bool read_once(struct peri_session *session) {
     }
     session->quiet_ms = peri_server_now(server);
     struct peri_span in = {server->buffer, (size_t)n};
+    read_proxy_header(session, &in);
     feed(session, &in);
     if (in.len > 0 && !session->closing) {
         keep(session, &in);
@@ -347,9 +355,10 @@ void peri_session_linger(struct peri_session *session) {
     }
 }
 
-void peri_session_begin(struct peri_server *server, int fd, const char *remote, bool refused) {
+void peri_session_begin(struct peri_server *server, const struct peri_listener *listener, int fd,
+                        const struct peri_ip *ip, bool refused) {
     struct peri_session *session = peri_calloc(1, sizeof *session);
-    struct peri_http *http = session ? peri_http_new(server, remote) : NULL;
+    struct peri_http *http = session ? peri_http_new(server, ip) : NULL;
     if (!http || uv_poll_init(&server->loop, &session->poll, fd) < 0) {
         peri_log(PERI_LOG_ERROR, "out of memory: a connection is refused");
         if (http) {
@@ -375,6 +384,8 @@ void peri_session_begin(struct peri_server *server, int fd, const char *remote, 
         http->close = true;
         peri_http_refuse(session, 503, "too many connections", &later);
         peri_session_want_turn(session);
+    } else {
+        peri_client_arrive(session, listener);
     }
     settle(session);
 }
@@ -399,6 +410,8 @@ void peri_session_release(struct peri_session *session) {
     assert(session->closing);
     peri_list_remove(&session->link);
     session->server->session_count--;
+    session->server->refusals -= session->refused;
+    peri_client_leave(session);
     peri_http_drop(session);
     if (session->key != 0) {
         peri_hub_detach(session->server->hub, session->key);

@@ -101,6 +101,11 @@ bool peri_ws_input(struct peri_session *session, struct peri_span *in, struct pe
             fail(session, rc == PERI_E_PROTOCOL ? session->ws.error_code : 1011,
                  rc == PERI_E_PROTOCOL ? session->ws.error_text : "out of memory");
         } else if (event->kind == PERI_EV_TEXT || event->kind == PERI_EV_BINARY) {
+            if (!session->ended && !peri_client_may_send(session)) {
+                give(session, &batch);
+                fail(session, 1008, "too many messages from this address (address_messages)");
+                continue;
+            }
             batch.n++;
             if (batch.n == batch.room || !event->in_input) {
                 give(session, &batch);

@@ -62,13 +62,17 @@ def close_frame(code: int, reason: str = "") -> bytes:
 class Wire:
     """A TCP connection. Reads wait for LIMIT_S."""
 
-    def __init__(self, port: int, receive_buffer: int = 0, address: str = "127.0.0.1"):
+    def __init__(
+        self, port: int, receive_buffer: int = 0, address: str = "127.0.0.1", source: str = ""
+    ):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(LIMIT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect((address, port))
         self.buffer = b""
 
