@@ -23,16 +23,19 @@ FLAGS = (
 
 
 class Browser:
-    """A browser of its own, with a profile that is gone afterwards."""
+    """A browser of its own, with a profile that is gone afterwards.
 
-    def __init__(self):
+    @param flags  more of Chromium's
+    """
+
+    def __init__(self, *flags: str):
         chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
         if not chromium or not driver:
             raise Failed("no chromium or chromedriver here: tools/setup test installs them")
         self._profile = tempfile.TemporaryDirectory(prefix="perigee-browser-")
         options = ChromeOptions()
         options.binary_location = chromium
-        for flag in [*FLAGS, f"--user-data-dir={self._profile.name}"]:
+        for flag in [*FLAGS, *flags, f"--user-data-dir={self._profile.name}"]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = Chrome(options=options, service=Service(driver))

@@ -14,7 +14,7 @@ SCRIPTS = ROOT / "scripts"
 START_S = 30  # under sanitizers on a busy machine
 STOP_S = 45  # longer than drain_stop_s
 
-LISTENING = re.compile(r"^listening on (http://\S+:(\d+))$")
+LISTENING = re.compile(r"^listening on (https?://\S+:(\d+))$")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -165,7 +165,7 @@ class Host(Process):
             raise
         self.http = match[1]
         self.port = int(match[2])
-        self.ws = self.http.replace("http://", "ws://", 1)
+        self.ws = self.http.replace("http", "ws", 1)
 
     def get(self, path: str, limit_s: float = 10) -> bytes:
         with urllib.request.urlopen(self.http + path, timeout=limit_s) as answer:
