@@ -55,6 +55,23 @@ static bool is_key(struct peri_str key) {
     return (base64_digit(key.ptr[21]) & 0xf) == 0;
 }
 
+/// True when every subprotocol that is offered is a token. Nothing between two commas is nothing.
+static bool protocols_are_tokens(const struct peri_request *request) {
+    for (size_t i = 0; i < request->field_count; i++) {
+        struct peri_str rest = request->fields[i].value;
+        struct peri_str item;
+        if (!peri_str_equal(request->fields[i].name, PROTOCOL)) {
+            continue;
+        }
+        while (peri_text_next_item(&rest, &item)) {
+            if (!peri_text_is_token(item)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static int refuse(struct peri_refusal *refusal, int status, const char *why) {
     *refusal = (struct peri_refusal){.status = status, .why = why};
     return PERI_E_INVALID;
@@ -85,6 +102,9 @@ int peri_handshake_check(const struct peri_request *request, struct peri_refusal
     }
     if (!is_key(only_value(request, KEY))) {
         return refuse(refusal, 400, "Sec-WebSocket-Key is not 16 bytes in base64");
+    }
+    if (!protocols_are_tokens(request)) {
+        return refuse(refusal, 400, "Sec-WebSocket-Protocol is no list of names");
     }
     return PERI_OK;
 }

@@ -25,6 +25,7 @@ bool peri_handshake_is_upgrade(const struct peri_request *request);
 ///                                   websocket, or Connection does not list upgrade
 ///   426 with Sec-WebSocket-Version  not exactly one version field with the value 13
 ///   400                             not exactly one key of 16 bytes in base64
+///   400                             a subprotocol that is no token
 /// @return PERI_OK, or PERI_E_INVALID with *refusal set
 PERI_MUST_CHECK int peri_handshake_check(const struct peri_request *request,
                                          struct peri_refusal *refusal);
@@ -36,8 +37,8 @@ PERI_MUST_CHECK int peri_handshake_check(const struct peri_request *request,
 /// @return true also when the request has no Origin (not a browser). RFC 6455 section 10.2
 bool peri_handshake_origin_allowed(const struct peri_request *request, struct peri_str origins);
 
-/// The client's subprotocols, in its order, duplicates kept, what is no token left out: start with
-/// *cursor = 0.
+/// The client's subprotocols, in its order, duplicates kept, what is no token left out (a handshake
+/// that passed the check has none): start with *cursor = 0.
 /// @return false at the end
 bool peri_handshake_next_protocol(const struct peri_request *request, size_t *cursor,
                                   struct peri_str *protocol);

@@ -84,6 +84,7 @@ def test_field_lists_and_case_do_not_matter(echo):
         ({"Sec_WebSocket_Key": None}, 400),
         ({"Sec_WebSocket_Key": "c2hvcnQ="}, 400),
         ({"Sec_WebSocket_Key": KEY[:-1]}, 400),
+        ({"Sec_WebSocket_Protocol": "v 1"}, 400),
         ({"path": "/nowhere"}, 404),
         ({"path": "/%2F"}, 400),
         ({"path": "/api"}, 404),  # no handler of a WebSocket

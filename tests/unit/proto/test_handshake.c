@@ -189,6 +189,19 @@ static void a_list_of_origins_is_obeyed(void **state) {
 
 // Subprotocols and the 101
 
+static void a_subprotocol_that_is_no_token_is_400(void **state) {
+    (void)state;
+    static const char *const bad[] = {"a b", "a;b", "\"a\"", "a, b/c", "good, \x80", "a=b"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[400];
+        (void)snprintf(text, sizeof text,
+                       GOOD "Sec-WebSocket-Protocol: good\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
+                       bad[i]);
+        expect_refused(text, 400, "", "");
+    }
+    expect_accepted(GOOD "Sec-WebSocket-Protocol: a, , b!#$\r\nSec-WebSocket-Protocol:\r\n\r\n");
+}
+
 static void subprotocols_come_in_the_clients_order(void **state) {
     (void)state;
     struct peri_request *request =
@@ -288,6 +301,7 @@ int main(void) {
         cmocka_unit_test(a_page_of_the_same_host_may_connect),
         cmocka_unit_test(a_page_of_another_host_may_not),
         cmocka_unit_test(a_list_of_origins_is_obeyed),
+        cmocka_unit_test(a_subprotocol_that_is_no_token_is_400),
         cmocka_unit_test(subprotocols_come_in_the_clients_order),
         cmocka_unit_test(the_rfcs_sample_key_gets_the_rfcs_answer),
         cmocka_unit_test(the_101_names_one_subprotocol_or_none),
