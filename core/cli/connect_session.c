@@ -19,7 +19,7 @@ enum phase {
     TALKING,
     LISTENING, ///< stdin has ended
     CLOSING,   ///< our Close frame is queued
-    ENDING,    ///< nothing more is read: what is left goes out
+    ENDING,    ///< nothing more counts: what is left goes out, and the host closes first
     OVER,
 };
 
@@ -36,6 +36,7 @@ struct session {
     int64_t ping_due_ms, ping_sent_ms;
     uint64_t pings, pongs; ///< the number of the last one
     size_t unconfirmed;    ///< while CLOSING: what the other side had not taken
+    bool awaits_fin;       ///< both Close frames are there, so the host closes first
     bool was_deaf;         ///< since the last ping, stdout was full: a pong may have been missed
     uint64_t received;     ///< messages
 };
@@ -104,6 +105,7 @@ static void on_close(struct session *s, const struct peri_event *ev) {
         fail(s, "closed before all was sent");
     }
     check_count(s);
+    s->awaits_fin = !s->link.has_ended; // RFC 6455 section 7.1.1
     turn_phase(s, ENDING, connect_now_ms() + ENDING_MS);
 }
 
@@ -201,10 +203,17 @@ static void take_events(struct session *s) {
 }
 
 static void receive(struct session *s) {
-    if (connect_link_receive(&s->link) == PERI_E_SYSTEM) {
+    int rc = connect_link_receive(&s->link);
+    if (rc == PERI_E_SYSTEM && s->phase < ENDING) {
         on_loss(s, strerror(errno));
+    } else if (rc == PERI_E_SYSTEM) {
+        s->link.has_ended = true; // as good as a FIN
     } else if (s->phase == CLOSING) {
         s->deadline_ms = -1; // a sign of life
+    }
+    if (s->phase == ENDING) {
+        s->link.input.len = 0; // behind its Close frame
+        s->awaits_fin = s->awaits_fin && !s->link.has_ended;
     }
 }
 
@@ -326,7 +335,10 @@ static void check_deadline(struct session *s, int64_t now_ms) {
     if (s->phase == CLOSING) {
         wait_for_close(s, now_ms);
     }
-    if (s->phase == ENDING && connect_output_waiting(&s->screen.output) == 0 &&
+    if (s->phase == ENDING && now_ms >= s->deadline_ms) {
+        s->awaits_fin = false;
+    }
+    if (s->phase == ENDING && connect_output_waiting(&s->screen.output) == 0 && !s->awaits_fin &&
         (connect_link_waiting(&s->link) == 0 || now_ms >= s->deadline_ms)) {
         turn_phase(s, OVER, -1);
     }
@@ -360,7 +372,7 @@ static int time_to_wait(const struct session *s) {
     int64_t now_ms = connect_now_ms();
     int64_t until_ms = s->deadline_ms;
     bool has_sent = connect_link_waiting(&s->link) == 0;
-    if ((s->phase == ENDING && has_sent) || (s->phase == CLOSING && !has_sent)) {
+    if ((s->phase == ENDING && has_sent && !s->awaits_fin) || (s->phase == CLOSING && !has_sent)) {
         until_ms = -1; // for stdout or for the other side to take more, as long as that takes
     }
     if (s->options->ping_ms > 0 && s->phase < CLOSING &&
@@ -382,8 +394,9 @@ static short events_if(bool wanted, short events) {
 /// Waits for what can go on, and does it.
 static void turn(struct session *s) {
     enum { LINK, INPUT, OUTPUT, SIGNALS, POLLED };
-    bool reads_link =
-        s->phase < ENDING && s->link.input.len == 0 && !s->link.has_ended && may_show_more(s);
+    bool reads_link = s->phase < ENDING
+                          ? s->link.input.len == 0 && !s->link.has_ended && may_show_more(s)
+                          : s->awaits_fin && !s->link.has_ended;
     bool reads_input = s->phase == TALKING && connect_link_waiting(&s->link) < LINK_FULL_BYTES;
     bool has_output = connect_output_waiting(&s->screen.output) > 0;
     s->was_deaf = s->was_deaf || !may_show_more(s);
@@ -410,7 +423,7 @@ static void turn(struct session *s) {
     if (polled[OUTPUT].revents) {
         write_output(s, !(polled[OUTPUT].revents & POLLOUT)); // or its reader has gone
     }
-    if (polled[LINK].revents & ~POLLOUT && reads_link && s->phase < ENDING) {
+    if (polled[LINK].revents & ~POLLOUT && reads_link) {
         receive(s);
     }
     s->key_is_ready = polled[INPUT].revents != 0;

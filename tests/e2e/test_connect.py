@@ -515,6 +515,22 @@ def test_a_close_without_a_code_is_an_end_like_any(connect):
     server.end()
 
 
+def test_after_both_close_frames_the_host_closes_first(connect):
+    gone_first = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + close(1000, ""))
+        assert hear(connection)[0] == CLOSE
+        connection.settimeout(0.3)
+        with suppress(TimeoutError):
+            gone_first.append(connection.recv(1))
+
+    server = Server(serve)
+    assert connect("--wait=forever", server.url) == (0, b"", "")
+    server.end()
+    assert gone_first == []
+
+
 def test_a_lost_connection_is_1006(connect):
     def serve(connection, head):
         connection.sendall(upgraded(head) + frame(TEXT, "x", mask=False))
