@@ -132,6 +132,12 @@ def upgraded(head: bytes, more: bytes = b"") -> bytes:
 
 def hear(connection) -> tuple[int, bytes]:
     """A frame from the client: masked, whole."""
+    opcode, _, payload = hear_masked(connection)
+    return opcode, payload
+
+
+def hear_masked(connection) -> tuple[int, bytes, bytes]:
+    """The same with its key between opcode and payload."""
 
     def take(n: int) -> bytes:
         data = b""
@@ -147,7 +153,7 @@ def hear(connection) -> tuple[int, bytes]:
     if size > 125:
         size = int.from_bytes(take(2 if size == 126 else 8))
     key = take(4)
-    return first & 0x0F, masked(key, take(size))
+    return first & 0x0F, key, masked(key, take(size))
 
 
 def says(*frames: bytes):
@@ -513,6 +519,23 @@ def test_a_close_without_a_code_is_an_end_like_any(connect):
     server = Server(serve)
     assert connect("--wait=forever", server.url) == (0, b"", "")
     server.end()
+
+
+def test_each_connection_and_each_frame_has_a_key_of_its_own(connect):
+    keys = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head))
+        keys.extend(hear_masked(connection)[1] for _ in range(20))
+
+    server = Server(serve, serve)
+    for _ in range(2):
+        connect(server.url, data=b"the same\n" * 19)
+    server.end()
+    assert len(set(keys)) >= 39  # of 40: two of 2^32 may be the same, three hardly
+    nonces = [re.search(r"Sec-WebSocket-Key: (\S+)", head)[1] for head in server.heads]
+    assert nonces[0] != nonces[1]
+    assert [len(base64.b64decode(nonce, validate=True)) for nonce in nonces] == [16, 16]
 
 
 def test_after_both_close_frames_the_host_closes_first(connect):

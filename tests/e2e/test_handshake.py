@@ -149,6 +149,20 @@ def test_upgrade_may_choose_the_protocol_and_add_fields(picky):
     assert answer["set-cookie"] == "a=b"
 
 
+def test_a_script_sets_no_field_of_the_handshake_itself(serve):
+    fields = '["Sec-WebSocket-Extensions"] = "x", ["Sec-WebSocket-Accept"] = "y", Upgrade = "z"'
+    host = serve({"own.lua": f"return {{ upgrade = function() return {{ headers = {{ {fields} }} }}"
+                  " end, message = print }"})  # fmt: skip
+    with Client(host.port) as client:
+        client.send(upgrade_head("/own"))
+        while b"\r\n\r\n" not in client.buffer:
+            assert client.more()
+        head = client.buffer.decode().lower()
+    assert "sec-websocket-extensions" not in head
+    assert head.count("sec-websocket-accept:") == head.count("upgrade:") == 1
+    assert "websocket-accept: y" not in head and "upgrade: z" not in head
+
+
 def test_upgrade_fails_closed(picky):
     answer = ask(picky, "/picky?how=reject")
     assert (answer.status, answer["www-authenticate"], answer.body) == (401, "Basic", b"who?")

@@ -237,6 +237,14 @@ def test_what_follows_a_close_is_dropped(echo):
     check_closed(host, 1000)
 
 
+def test_an_unsolicited_pong_is_no_news(echo):
+    with echo().client("/echo") as client:
+        client.send(frame(PONG), frame(PONG, "x" * 8), frame(TEXT, "still there"))
+        assert client.hear_text() == "still there"
+        client.send(close_frame(1000))
+        assert client.hear_close()[0] == 1000
+
+
 # What is not WebSocket.
 
 INVALID = [
@@ -284,6 +292,14 @@ def test_each_failing_ends_with_its_code_and_close_runs_once(echo, split):
             assert other.hear_close()[0] == 3000
         host.wait(lambda n=2 * (i + 1): host.count('"closed ') == n)
     assert peers(host) == 0
+
+
+def test_a_failed_connection_is_in_the_log(echo):
+    host = echo()
+    with host.client("/echo") as client:
+        client.send(frame(TEXT, "unmasked", mask=False))
+        assert client.hear_close()[0] == 1002
+    host.wait_log('msg="connection failed" code=1002 why="unmasked frame" remote=127.0.0.1')
 
 
 def test_a_peer_that_fails_and_goes_on_sending_is_cut_off(echo):
