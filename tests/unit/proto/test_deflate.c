@@ -115,6 +115,16 @@ static void what_gets_no_shorter_is_forgotten_by_the_context(void **state) {
         assert_true(peri_deflater_message(own, text, &out)); // must not refer to the noise
         assert_int_equal(take(inflater, peri_buffer_str(&out), MIB, &back), PERI_OK);
         assert_true(peri_str_equal(peri_buffer_str(&back), text));
+        if (n >= 256) { // nor where it repeats it
+            char twice[2 * 128];
+            memcpy(twice, noise, 128);
+            memcpy(twice + 128, noise, 128);
+            assert_false(peri_deflater_message(own, peri_str(noise, n), &out));
+            assert_true(peri_deflater_message(own, peri_str(twice, sizeof twice), &out));
+            assert_int_equal(take(inflater, peri_buffer_str(&out), MIB, &back), PERI_OK);
+            assert_true(peri_str_equal(peri_buffer_str(&back), peri_str(twice, sizeof twice)));
+            peri_deflater_reset(own);
+        }
     }
     peri_deflater_reset(own);
     assert_true(peri_deflater_message(own, text, &out));
