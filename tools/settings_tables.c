@@ -48,7 +48,8 @@ static int print_limit(const struct peri_limit_spec *spec, struct peri_buffer *r
     peri_buffer_clear(range, SIZE_MAX);
     int status = add_bound(spec, spec->min, range);
     if (status == PERI_OK) {
-        status = peri_buffer_append_str(range, PERI_STR(" to "));
+        status = peri_buffer_append_str(range, spec->kind == PERI_LIMIT_SWITCH ? PERI_STR(" or ")
+                                                                               : PERI_STR(" to "));
     }
     if (status == PERI_OK) {
         status = add_bound(spec, spec->max, range);

@@ -105,6 +105,7 @@ static struct peri_conn *make(const struct peri_opening *opening) {
     *conn = (struct peri_conn){
         .transport = opening->transport,
         .script = opening->script,
+        .deflater = opening->deflater,
         .protocol_len = (uint32_t)protocol.len, // checked above
         .remote_len = (uint16_t)remote.len,
     };
@@ -156,6 +157,8 @@ bool peri_conn_say_close(struct peri_hub *hub, struct peri_conn *conn, struct pe
 static void disconnect(struct peri_hub *hub, struct peri_conn *conn) {
     conn->stage = STAGE_QUIET;
     conn->paused = false;
+    peri_deflater_free(conn->deflater);
+    conn->deflater = NULL;
     peri_room_leave_all(hub, conn);
 }
 

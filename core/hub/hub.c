@@ -6,7 +6,10 @@
 #include "base/alloc.h"
 #include "hub/internal.h"
 
-enum { ROUNDS = 4 }; ///< in a turn: each runs at most one event, or batch, of every connection
+enum {
+    ROUNDS = 4, ///< in a turn: each runs at most one event, or batch, of every connection
+    DEFLATED_KEPT = 64 * 1024,
+};
 
 struct peri_hub *peri_hub_new(unsigned worker, const struct peri_limits *limits) {
     assert(worker <= UINT8_MAX);
@@ -31,6 +34,8 @@ void peri_hub_free(struct peri_hub *hub) {
     }
     peri_room_free_all(hub);
     peri_block_unref(hub->cork);
+    peri_deflate_pool_deinit(&hub->deflate);
+    peri_buffer_deinit(&hub->deflated);
     peri_free(hub->slots);
     peri_free(hub->dirty);
     peri_free(hub);
@@ -275,6 +280,7 @@ bool peri_hub_turn(struct peri_hub *hub) {
         }
     }
     sweep(hub);
+    peri_buffer_clear(&hub->deflated, DEFLATED_KEPT);
     hub->turn_asked = false;
     return hub->ready_first || hub->active || hub->dirty_count > 0 || hub->dead;
 }

@@ -6,6 +6,7 @@
 #include "hub/outbox.h"
 #include "hub/policy.h"
 #include "hub/ports.h"
+#include "proto/deflate.h"
 
 struct peri_hub;
 
@@ -27,6 +28,9 @@ const struct peri_policy *peri_hub_policy(const struct peri_hub *hub);
 const struct peri_ports *peri_hub_ports(const struct peri_hub *hub);
 const struct peri_limits *peri_hub_limits(const struct peri_hub *hub);
 
+/// What the hub's connections share of permessage-deflate. Its budget is deflate_memory.
+struct peri_deflate_pool *peri_hub_deflate_pool(struct peri_hub *hub);
+
 // What net tells the hub.
 
 struct peri_opening {
@@ -37,6 +41,10 @@ struct peri_opening {
     struct peri_params *params;   ///< transferred on PERI_OK; NULL for none
     struct peri_str protocol;     ///< copied; len 0 for none
     struct peri_str remote;       ///< address without port, as text; copied
+
+    /// For what is sent: of peri_hub_deflate_pool, shared, or the connection's own and then
+    /// transferred on PERI_OK. NULL: nothing is compressed.
+    struct peri_deflater *deflater;
 };
 
 /// Registers a connection, puts it into the script's `all`, and runs `open`.

@@ -58,6 +58,7 @@ struct peri_conn {
     peri_key key;
     void *transport; ///< NULL once detached
     struct peri_params *params;
+    struct peri_deflater *deflater; ///< NULL: nothing is compressed
     struct peri_outbox outbox;
     struct peri_membership all; ///< and all.next: the rooms it joined
     struct peri_inbox *inbox;   ///< NULL when nothing is pending
@@ -93,6 +94,15 @@ struct peri_room_frame {
     struct peri_block *block; ///< shared(ref)
     uint32_t offset, length;
     enum peri_slow slow;
+    bool pays; ///< large enough to be compressed
+};
+
+/// A room's frames as members with one window size get them: those that pay are compressed, once
+/// for all such members that keep no context, when the first of them takes them.
+struct peri_deflated {
+    struct peri_room_frame *frames; ///< like the plain ones, and in the same places
+    uint32_t count, cap;
+    struct peri_block *block; ///< where the next frame goes; shared(ref)
 };
 
 /// What a room has gathered since it was last settled. Taken from the hub's idle ones when the
@@ -103,7 +113,9 @@ struct peri_gathered {
     uint32_t largest; ///< frame, in bytes
     uint64_t bytes;
     bool latest;              ///< one frame at least has the policy `latest`
+    bool pays;                ///< one frame at least does
     struct peri_block *block; ///< where the next frame goes; shared(ref)
+    struct peri_deflated *deflated[PERI_WINDOW_MAX - PERI_WINDOW_MIN + 1]; ///< NULL: not asked for
 };
 
 struct peri_room {
@@ -166,6 +178,11 @@ struct peri_hub {
     uint64_t untried;         ///< bytes gathered since the last flush
     struct peri_conn **dirty; ///< room for every connection, so marking never fails
     uint32_t dirty_count, dirty_cap;
+
+    // Compression (deflate.c).
+    struct peri_deflate_budget deflate_budget;
+    struct peri_deflate_pool deflate;
+    struct peri_buffer deflated; ///< the message just compressed
 
     // Events (inbox.c, hub.c).
     struct peri_conn *ready_first, *ready_last;
@@ -249,6 +266,12 @@ void peri_inbox_add_drain(struct peri_hub *hub, struct peri_conn *conn);
 bool peri_conn_queue_control(struct peri_hub *hub, struct peri_conn *conn, enum peri_opcode opcode,
                              struct peri_str payload);
 
+/// Queues a compressed message.
+/// @param most bytes that may wait then
+/// @return PERI_OK; PERI_E_LIMIT: there would be more; PERI_E_MEMORY
+PERI_MUST_CHECK int peri_conn_queue_deflated(struct peri_hub *hub, struct peri_conn *conn,
+                                             const struct peri_outgoing *out, uint64_t most);
+
 /// Copies what is queued into a block of its own, so that a slow peer does not hold blocks of which
 /// it needs little.
 /// @param tag the runs to copy: TAG_DIRECT, or TAG_ROOM for all
@@ -289,6 +312,45 @@ void peri_settle_skip(struct peri_conn *conn);
 uint32_t peri_settle_end(const struct peri_room *room);
 
 void peri_settle_free(struct peri_hub *hub);
+
+/// Room for n bytes at the end of a block. Blocks start small, since one slow member may hold one
+/// long after the turn.
+/// @param block   NULL for none yet
+/// @param follows there are others of this turn before it: it will be larger than they
+PERI_MUST_CHECK bool peri_settle_reserve(struct peri_hub *hub, struct peri_block **block,
+                                         bool follows, size_t n);
+
+// deflate.c
+
+/// May a message of this size be compressed?
+static inline bool peri_deflate_pays(const struct peri_hub *hub, size_t bytes) {
+    return bytes > 0 && bytes >= hub->limits->deflate_min;
+}
+
+/// The message in a frame of a room.
+struct peri_outgoing peri_deflate_message_of(const struct peri_room_frame *frame);
+
+/// Compresses a message that pays, for a connection with a deflater, as the next one that it gets.
+/// @param deflated on true: borrowed until the next one; must be sent with RSV1
+/// @return false: it is to be sent as it is
+bool peri_conn_deflate(struct peri_hub *hub, struct peri_conn *conn, struct peri_str payload,
+                       struct peri_str *deflated);
+
+/// Does the connection keep a context? Then what it is sent is compressed for it alone.
+bool peri_conn_has_context(const struct peri_conn *conn);
+
+/// What was compressed for it last is not sent.
+void peri_conn_forget_context(struct peri_conn *conn);
+
+/// A room's frames for a connection that has a deflater and keeps no context.
+/// @param to how many are wanted
+/// @return borrowed until the next call; the plain ones without memory
+const struct peri_room_frame *peri_deflated_frames(struct peri_hub *hub,
+                                                   const struct peri_conn *conn,
+                                                   struct peri_gathered *g, uint32_t to);
+
+/// Frees what was compressed of a room's frames.
+void peri_deflated_drop(struct peri_gathered *g);
 
 // outbox.c
 

@@ -77,6 +77,16 @@ const struct peri_limit_spec peri_limit_specs[] = {
      "pages that may connect: same, *, or a list of origins; others: 403"},
     {"script_memory", PERI_LIMIT_BYTES, AT(script_memory), MIB, 1024 * TIB, "64 MiB", true,
      "memory of a script; over it: an error in the script"},
+    {"deflate", PERI_LIMIT_SWITCH, AT(deflate), 0, 1, "on", false,
+     "permessage-deflate: messages are compressed for clients that ask for it"},
+    {"deflate_min", PERI_LIMIT_BYTES, AT(deflate_min), 0, GIB, "1 KiB", false,
+     "from which size on a message is compressed"},
+    {"deflate_window", PERI_LIMIT_COUNT, AT(deflate_window), 9, 15, "12", false,
+     "bits of the host's windows, 12 is 4 KiB: how far back a repetition is found"},
+    {"deflate_takeover", PERI_LIMIT_SWITCH, AT(deflate_takeover), 0, 1, "off", false,
+     "whether a connection's messages refer to those before, with a window of its own"},
+    {"deflate_memory", PERI_LIMIT_BYTES, AT(deflate_memory), 0, 1024 * TIB, "64 MiB", false,
+     "memory of all compression; over it: plain"},
     {"drain_s", PERI_LIMIT_SECONDS, AT(drain_ms), 0, DAY_MS, "10", false,
      "over how long live connections get 1001 when the host stops"},
     {"drain_stop_s", PERI_LIMIT_SECONDS, AT(drain_stop_ms), 0, DAY_MS, "30", false,
@@ -122,6 +132,7 @@ static const char *form_of(enum peri_limit_kind kind) {
     case PERI_LIMIT_BYTES: return "a number of bytes, or one with KiB, MiB or GiB";
     case PERI_LIMIT_SECONDS: return "a number of seconds";
     case PERI_LIMIT_TEXT: return "text";
+    case PERI_LIMIT_SWITCH: return "on or off";
     }
     return "";
 }
@@ -206,6 +217,21 @@ static bool read_number(enum peri_limit_kind kind, struct peri_str text, uint64_
     return true;
 }
 
+static bool read_switch(struct peri_str text, uint64_t *value) {
+    static const char *const words[2][4] = {{"off", "no", "false", "0"},
+                                            {"on", "yes", "true", "1"}};
+    text = trim(text);
+    for (uint64_t on = 0; on <= 1; on++) {
+        for (size_t i = 0; i < 4; i++) {
+            if (peri_str_equal(text, peri_str_of(words[on][i]))) {
+                *value = on;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static int bound_error(const struct peri_limit_spec *spec, struct peri_str text, bool high,
                        struct peri_buffer *error) {
     const char *word = high ? "above the most" : "below the least";
@@ -221,7 +247,8 @@ static int bound_error(const struct peri_limit_spec *spec, struct peri_str text,
 static int read_value(const struct peri_limit_spec *spec, struct peri_str text, uint64_t *value,
                       struct peri_buffer *error) {
     uint64_t v = 0;
-    if (!read_number(spec->kind, text, &v)) {
+    if (spec->kind == PERI_LIMIT_SWITCH ? !read_switch(text, &v)
+                                        : !read_number(spec->kind, text, &v)) {
         return PERI_TELL(error, "limit %s: \"%.*s\" is not %s", spec->name, PERI_SHOWN(text),
                          form_of(spec->kind));
     }
@@ -328,6 +355,9 @@ int peri_limits_print(const struct peri_limits *limits, const struct peri_limit_
     case PERI_LIMIT_BYTES: return print_bytes(*(const uint64_t *)at, out);
     case PERI_LIMIT_SECONDS: return print_seconds(*(const uint64_t *)at, out);
     case PERI_LIMIT_TEXT: return peri_buffer_append_str(out, peri_str_of(at));
+    case PERI_LIMIT_SWITCH:
+        return peri_buffer_append_str(out,
+                                      *(const uint64_t *)at ? PERI_STR("on") : PERI_STR("off"));
     }
     return PERI_E_INVALID; // the table has no other kind
 }

@@ -25,10 +25,18 @@ struct peri_limits {
     uint64_t rooms, timers, limiter_keys;
     uint64_t script_memory;
     uint64_t drain_ms, drain_stop_ms;
+    uint64_t deflate, deflate_takeover; ///< 0 or 1
+    uint64_t deflate_min, deflate_window, deflate_memory;
     char origins[512]; ///< see peri_handshake_origin_allowed
 };
 
-enum peri_limit_kind { PERI_LIMIT_COUNT, PERI_LIMIT_BYTES, PERI_LIMIT_SECONDS, PERI_LIMIT_TEXT };
+enum peri_limit_kind {
+    PERI_LIMIT_COUNT,
+    PERI_LIMIT_BYTES,
+    PERI_LIMIT_SECONDS,
+    PERI_LIMIT_TEXT,
+    PERI_LIMIT_SWITCH, ///< stored as 0 or 1
+};
 
 struct peri_limit_spec {
     const char *name; ///< as users write it
@@ -49,7 +57,8 @@ const struct peri_limit_spec *peri_limit_find(struct peri_str name);
 /// All at their defaults.
 void peri_limits_init(struct peri_limits *limits);
 
-/// Sets one by name. Numbers may be written with a fraction (seconds) or a unit (KiB, MiB, GiB).
+/// Sets one by name. Numbers may be written with a fraction (seconds) or a unit (KiB, MiB, GiB), a
+/// switch as on, yes, true, 1, or their contraries.
 /// @param error on PERI_E_INVALID: appended with a sentence for the user; an unknown name
 ///              suggests the nearest one
 PERI_MUST_CHECK int peri_limits_set(struct peri_limits *limits, struct peri_str name,

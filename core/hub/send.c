@@ -12,9 +12,11 @@ struct frame {
     struct peri_str payload;
 };
 
-static struct frame encode(enum peri_opcode opcode, struct peri_str payload) {
+enum { PLAIN = 0, RSV1 = 4 };
+
+static struct frame encode(enum peri_opcode opcode, uint8_t rsv, struct peri_str payload) {
     struct frame frame = {.payload = payload};
-    frame.header_bytes = peri_frame_encode(frame.header, true, 0, opcode, payload.len, NULL);
+    frame.header_bytes = peri_frame_encode(frame.header, true, rsv, opcode, payload.len, NULL);
     return frame;
 }
 
@@ -94,9 +96,18 @@ static int queue(struct peri_hub *hub, struct peri_conn *conn, const struct fram
 
 bool peri_conn_queue_control(struct peri_hub *hub, struct peri_conn *conn, enum peri_opcode opcode,
                              struct peri_str payload) {
-    struct frame frame = encode(opcode, payload);
+    struct frame frame = encode(opcode, PLAIN, payload);
     bool gives_way = opcode == PERI_OP_PONG && conn->outbox.blocked;
     return queue(hub, conn, &frame, 0, gives_way ? TAG_PONG : TAG_DIRECT) == PERI_OK;
+}
+
+int peri_conn_queue_deflated(struct peri_hub *hub, struct peri_conn *conn,
+                             const struct peri_outgoing *out, uint64_t most) {
+    struct frame frame = encode(out->opcode, RSV1, out->payload);
+    if (peri_outbox_counted(&conn->outbox) + frame_bytes(&frame) > most) {
+        return PERI_E_LIMIT;
+    }
+    return queue(hub, conn, &frame, 0, TAG_DIRECT);
 }
 
 /// As long as the peer takes them, each ping gets its pong; else only the last (RFC 6455 section
@@ -160,15 +171,20 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
         return PERI_E_CLOSED;
     }
     uint64_t hard = peri_limits_outbox_hard(peri_hub_limits_of(hub, conn->script));
-    struct frame frame = encode(out->opcode, out->payload);
-    size_t n = frame_bytes(&frame);
-    if (n > hard) {
+    struct frame frame = encode(out->opcode, PLAIN, out->payload);
+    if (frame_bytes(&frame) > hard) {
         return PERI_E_LIMIT;
     }
-    peri_settle(hub, conn);
+    peri_settle(hub, conn); // before compressing: what it brings is compressed before this
     if (conn->stage != STAGE_OPEN) {
         return PERI_E_CLOSED;
     }
+    struct peri_str deflated;
+    if (conn->deflater && peri_deflate_pays(hub, out->payload.len) &&
+        peri_conn_deflate(hub, conn, out->payload, &deflated)) {
+        frame = encode(out->opcode, RSV1, deflated);
+    }
+    size_t n = frame_bytes(&frame);
     if (peri_outbox_counted(&conn->outbox) + n > hard) {
         peri_conn_overrun(hub, conn, "outbox_hard");
         return PERI_E_CLOSED;
@@ -180,6 +196,7 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
     if (rc == PERI_AGAIN) {
         rc = queue(hub, conn, &frame, 0, TAG_DIRECT);
         if (rc != PERI_OK) {
+            peri_conn_forget_context(conn);
             return rc;
         }
     } else if (rc != PERI_OK) {

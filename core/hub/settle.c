@@ -46,6 +46,7 @@ static void deactivate(struct peri_hub *hub, struct peri_room *room) {
     struct peri_gathered *g = room->gathered;
     room->base += g->count;
     room->gathered = NULL;
+    peri_deflated_drop(g);
     for (uint32_t i = 0; i < g->count; i++) {
         peri_block_unref(g->frames[i].block);
     }
@@ -75,22 +76,20 @@ static bool reserve_frame(struct peri_gathered *g) {
     return true;
 }
 
-/// Room for n bytes at the end of g->block. Blocks start small, since one slow member may hold
-/// one long after the turn.
-static bool reserve_bytes(struct peri_hub *hub, struct peri_gathered *g, size_t n) {
-    if (g->block && g->block->cap - g->block->len >= n) {
+bool peri_settle_reserve(struct peri_hub *hub, struct peri_block **block, bool follows, size_t n) {
+    if (*block && (*block)->cap - (*block)->len >= n) {
         return true;
     }
-    size_t cap = g->block && g->count > 0 ? 4 * (size_t)g->block->cap : FIRST_BLOCK;
+    size_t cap = *block && follows ? 4 * (size_t)(*block)->cap : FIRST_BLOCK;
     if (cap > LARGEST_BLOCK) {
         cap = LARGEST_BLOCK;
     }
-    struct peri_block *block = peri_block_new(n > cap ? n : cap, &hub->account);
-    if (!block) {
+    struct peri_block *next = peri_block_new(n > cap ? n : cap, &hub->account);
+    if (!next) {
         return false;
     }
-    peri_block_unref(g->block);
-    g->block = block;
+    peri_block_unref(*block);
+    *block = next;
     return true;
 }
 
@@ -115,7 +114,7 @@ static int gather(struct peri_hub *hub, struct peri_room *room,
         return PERI_E_MEMORY;
     }
     struct peri_gathered *g = room->gathered;
-    if (!reserve_frame(g) || !reserve_bytes(hub, g, n)) {
+    if (!reserve_frame(g) || !peri_settle_reserve(hub, &g->block, g->count > 0, n)) {
         return PERI_E_MEMORY;
     }
     struct peri_block *block = g->block;
@@ -127,6 +126,7 @@ static int gather(struct peri_hub *hub, struct peri_room *room,
         .offset = block->len,
         .length = (uint32_t)n, // at most block->cap
         .slow = broadcast->slow,
+        .pays = peri_deflate_pays(hub, payload.len),
     };
     memcpy(block->bytes + block->len, header, header_bytes);
     if (payload.len > 0) {
@@ -136,6 +136,7 @@ static int gather(struct peri_hub *hub, struct peri_room *room,
     g->bytes += n;
     g->largest = frame->length > g->largest ? frame->length : g->largest;
     g->latest = g->latest || broadcast->slow == PERI_SLOW_LATEST;
+    g->pays = g->pays || frame->pays;
     hub->untried += n;
     return PERI_OK;
 }
@@ -218,6 +219,23 @@ static void miss(struct peri_conn *conn, uint32_t count, const char *policy) {
     conn->over = conn->over || count > 0; // what gave way may have brought it back under at once
 }
 
+/// Queues one frame for a connection, compressed with its own context.
+/// @return PERI_OK; PERI_AGAIN: it is to be queued as it is; PERI_E_CLOSED: the connection has ended
+static int take_with_context(struct peri_hub *hub, struct peri_conn *conn,
+                             const struct peri_limits *limits,
+                             const struct peri_room_frame *frame) {
+    struct peri_outgoing out = peri_deflate_message_of(frame);
+    if (!peri_conn_deflate(hub, conn, out.payload, &out.payload)) {
+        return PERI_AGAIN;
+    }
+    int rc = peri_conn_queue_deflated(hub, conn, &out, peri_limits_outbox_hard(limits));
+    if (rc != PERI_OK) {
+        peri_conn_overrun(hub, conn, rc == PERI_E_LIMIT ? "outbox_hard" : "memory");
+        return PERI_E_CLOSED;
+    }
+    return PERI_OK;
+}
+
 /// Queues one frame for a connection, or does what the limits say.
 /// @return false when the connection has ended over it
 static bool take_frame(struct peri_hub *hub, struct peri_conn *conn,
@@ -228,6 +246,12 @@ static bool take_frame(struct peri_hub *hub, struct peri_conn *conn,
         case PERI_SLOW_CLOSE: peri_conn_overrun(hub, conn, "outbox_soft"); return false;
         case PERI_SLOW_DROP: miss(conn, 1, "drop"); return true;
         case PERI_SLOW_LATEST: miss(conn, peri_outbox_remove(outbox, frame->tag), "latest"); break;
+        }
+    }
+    if (frame->pays && frame->slow != PERI_SLOW_LATEST && peri_conn_has_context(conn)) {
+        int rc = take_with_context(hub, conn, limits, frame);
+        if (rc != PERI_AGAIN) {
+            return rc == PERI_OK;
         }
     }
     if (peri_outbox_counted(outbox) + (uint64_t)frame->length > peri_limits_outbox_hard(limits)) {
@@ -267,7 +291,8 @@ static bool take_runs(struct peri_hub *hub, struct peri_conn *conn,
 /// Takes from one room what comes before the frame numbered `before`.
 static bool take(struct peri_hub *hub, struct peri_membership *m, uint64_t before) {
     struct peri_conn *conn = m->conn;
-    const struct peri_gathered *g = m->room->gathered;
+    struct peri_gathered *g = m->room->gathered;
+    const struct peri_room_frame *frames = g->frames;
     const struct peri_limits *limits = peri_hub_limits_of(hub, conn->script);
     uint32_t from = m->cursor - m->room->base;
     uint32_t to = g->count;
@@ -278,11 +303,16 @@ static bool take(struct peri_hub *hub, struct peri_membership *m, uint64_t befor
         }
     }
     m->cursor += to - from;
-    if (!conn->outbox.blocked && !g->latest && g->largest <= peri_limits_outbox_hard(limits)) {
-        return take_runs(hub, conn, g->frames + from, to - from);
+    bool deflate = g->pays && conn->deflater;
+    if (!deflate && !conn->outbox.blocked && !g->latest &&
+        g->largest <= peri_limits_outbox_hard(limits)) {
+        return take_runs(hub, conn, frames + from, to - from);
+    }
+    if (deflate && !peri_conn_has_context(conn)) {
+        frames = peri_deflated_frames(hub, conn, g, to);
     }
     for (uint32_t i = from; i < to; i++) {
-        if (!take_frame(hub, conn, limits, &g->frames[i])) {
+        if (!take_frame(hub, conn, limits, &frames[i])) {
             return false;
         }
     }
@@ -322,6 +352,11 @@ static bool take_merged(struct peri_hub *hub, uint32_t n) {
 
 static void settled(struct peri_hub *hub, struct peri_conn *conn) {
     peri_hub_mark_dirty(hub, conn);
+    // What is compressed for it alone is not to add up over all members before the flush.
+    if (conn->outbox.bytes >= FLUSH_ONE_BYTES && peri_conn_has_context(conn) &&
+        peri_conn_wants_flush(conn)) {
+        hub->ports.flush(hub->ports.self, &conn, 1);
+    }
     if (conn->outbox.blocked) {
         (void)peri_hub_watch_limits(hub, conn);
     }

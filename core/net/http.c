@@ -65,6 +65,8 @@ void peri_http_drop(struct peri_session *session) {
     peri_request_parser_free(http->parser);
     peri_buffer_deinit(&http->out);
     peri_free(http->proxy);
+    peri_deflater_free(http->deflater);
+    peri_inflater_free(http->inflater);
     peri_free(http);
     session->http = NULL;
 }

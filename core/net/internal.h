@@ -273,6 +273,10 @@ struct peri_http {
     struct peri_ip peer;             ///< the other end of the socket, or whom the proxy has named
     bool trusted;                    ///< the peer: its requests say whom they are from
     char remote[PERI_IP_TEXT];       ///< the client
+
+    /// What the 101 has agreed on, until the connection has it. NULL: nothing is compressed.
+    struct peri_deflater *deflater;
+    struct peri_inflater *inflater;
 };
 
 /// @param ip the peer

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "net/internal.h"
+#include "proto/extension.h"
 #include "proto/handshake.h"
 #include "proto/response.h"
 #include "proto/text.h"
@@ -61,8 +62,92 @@ static bool is_of_the_handshake(struct peri_str name) {
            (name.len >= 14 && peri_text_equal(peri_str(name.ptr, 14), PERI_STR("sec-websocket-")));
 }
 
-static int write_accept(struct peri_http *http, const struct peri_acceptance *acceptance) {
+static void log_over_memory(const struct peri_http *http, const char *what) {
+    const struct peri_log_field fields[] = {
+        {"limit", PERI_STR("deflate_memory")}, {"remote", peri_str_of(http->remote)}, {0}};
+    peri_log_fields(PERI_LOG_INFO, peri_str_of(what), fields);
+}
+
+/// Takes contexts for the connection, where the terms have them. One that there is no memory for
+/// is not kept: the server may say so of either side. RFC 7692 section 7.1.1
+static void take_contexts(struct peri_http *http, struct peri_deflate_pool *pool, unsigned bits,
+                          struct peri_deflate_terms *terms) {
+    bool wanted = !terms->server_no_takeover || !terms->client_no_takeover;
+    if (!terms->server_no_takeover) {
+        http->deflater = peri_deflater_new(pool, bits);
+        terms->server_no_takeover = !http->deflater;
+    }
+    if (!terms->client_no_takeover) {
+        unsigned client_bits = terms->client_bits ? terms->client_bits : PERI_WINDOW_MAX;
+        http->inflater = peri_inflater_new(pool, client_bits);
+        if (!http->inflater) {
+            terms->client_no_takeover = true;
+            terms->client_bits = 0;
+        }
+    }
+    if (wanted && (terms->server_no_takeover || terms->client_no_takeover)) {
+        log_over_memory(http, "a connection is compressed without a context");
+    }
+}
+
+static void give_back_deflate(struct peri_http *http) {
+    peri_deflater_free(http->deflater);
+    peri_inflater_free(http->inflater);
+    http->deflater = NULL;
+    http->inflater = NULL;
+}
+
+/// Agrees on permessage-deflate. RFC 7692 section 5
+/// @return false: nothing will be compressed
+static bool agree_on_deflate(const struct peri_session *session, struct peri_deflate_terms *terms) {
+    struct peri_http *http = session->http;
+    const struct peri_limits *limits = session->server->limits;
+    const struct peri_request *request = http->request;
+    const struct peri_deflate_wishes wishes = {
+        .window = (uint8_t)limits->deflate_window, // 9 to 15
+        .server_takeover = limits->deflate_takeover,
+        .client_takeover = limits->deflate_takeover,
+    };
+    if (!limits->deflate ||
+        peri_deflate_choose(request->fields, request->field_count, &wishes, terms) != PERI_OK) {
+        return false;
+    }
+    struct peri_deflate_pool *pool = peri_hub_deflate_pool(session->server->hub);
+    unsigned bits = terms->server_bits ? terms->server_bits : wishes.window;
+    take_contexts(http, pool, bits, terms);
+    if (terms->server_no_takeover) {
+        http->deflater = peri_deflater_shared(pool, bits);
+    }
+    if (terms->client_no_takeover) {
+        http->inflater = peri_inflater_shared(pool);
+    }
+    if (!http->deflater || !http->inflater) {
+        log_over_memory(http, "a connection is not compressed");
+        give_back_deflate(http);
+        return false;
+    }
+    return true;
+}
+
+static int write_extension(struct peri_buffer *out, const struct peri_deflate_terms *terms) {
+    struct peri_buffer value = {0};
+    int rc = peri_deflate_print(terms, false, &value);
+    if (rc == PERI_OK) {
+        rc =
+            peri_response_field(out, PERI_STR("Sec-WebSocket-Extensions"), peri_buffer_str(&value));
+    }
+    peri_buffer_deinit(&value);
+    return rc;
+}
+
+static int write_accept(const struct peri_session *session,
+                        const struct peri_acceptance *acceptance) {
+    struct peri_http *http = session->http;
+    struct peri_deflate_terms terms;
     int rc = peri_handshake_accept(&http->out, http->request, http->protocol);
+    if (rc == PERI_OK && agree_on_deflate(session, &terms)) {
+        rc = write_extension(&http->out, &terms);
+    }
     for (size_t i = 0; rc == PERI_OK && i < acceptance->field_count; i++) {
         const struct peri_field *field = &acceptance->fields[i];
         if (!is_of_the_handshake(field->name)) {
@@ -80,8 +165,9 @@ void peri_http_accept(struct peri_session *session, const struct peri_acceptance
         acceptance->protocol.len > 0
             ? choose_protocol(http->request, &acceptance->protocol, 1)
             : choose_protocol(http->request, traits->protocols, traits->protocol_count);
-    if (write_accept(http, acceptance) != PERI_OK) {
+    if (write_accept(session, acceptance) != PERI_OK) {
         http->out.len = 0;
+        give_back_deflate(http);
         peri_http_refuse(session, 500, "the handshake could not be written", NULL);
         return;
     }
@@ -128,6 +214,8 @@ void peri_http_open(struct peri_session *session) {
     session->ws.role = PERI_SERVER;
     session->ws.max_message_bytes = to_u32(limits->message_bytes);
     session->ws.max_fragments = to_u32(limits->fragments);
+    session->ws.inflater = http->inflater;
+    http->inflater = NULL; // the session's
     session->stage = SESSION_WS;
     session->quiet_ms = peri_server_now(session->server);
     (void)peri_http_write(session); // the 101 first: `open` may send at once
@@ -140,6 +228,7 @@ void peri_http_open(struct peri_session *session) {
         .params = http->params,
         .protocol = http->protocol,
         .remote = peri_str_of(http->remote),
+        .deflater = http->deflater,
     };
     int rc = peri_hub_open(session->server->hub, &opening, &session->key);
     if (rc != PERI_OK) {
@@ -148,6 +237,7 @@ void peri_http_open(struct peri_session *session) {
         return;
     }
     http->params = NULL; // transferred
+    http->deflater = NULL;
     http->phase = HTTP_REPLYING;
     if (http->out.len == 0) {
         peri_http_drop(session);

@@ -5,6 +5,9 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
+#include "proto/deflate.h"
+
+enum { RSV1 = 0x40 };
 
 enum stage {
     STAGE_HEADER,
@@ -17,8 +20,10 @@ enum stage {
 /// What outlives the read it came in. A control frame may come in the midst of a message, so each
 /// has its own place.
 struct peri_partial {
-    struct peri_buffer message;
-    bool delivered; ///< what it holds was given out by the last call
+    struct peri_buffer message;  ///< as it came
+    struct peri_buffer inflated; ///< what a compressed one holds
+    uint64_t deflated_bytes;     ///< taken of a compressed one
+    bool delivered;              ///< what it holds was given out by the last call
     uint8_t control_bytes;
     uint8_t control[PERI_CONTROL_MAX];
 };
@@ -30,6 +35,7 @@ static bool is_control(uint8_t opcode) {
 static void free_partial(struct peri_connection *c) {
     if (c->partial_) {
         peri_buffer_deinit(&c->partial_->message);
+        peri_buffer_deinit(&c->partial_->inflated);
         peri_free(c->partial_);
         c->partial_ = NULL;
     }
@@ -72,10 +78,17 @@ static bool has_partial(struct peri_connection *c) {
     return c->partial_ != NULL;
 }
 
+/// RSV1 on the first frame of a message says that it is compressed. RFC 7692 section 6
+static bool is_compressed(const struct peri_connection *c, uint8_t first) {
+    uint8_t opcode = first & 0xf;
+    return (first & 0x70) == RSV1 && c->inflater &&
+           (opcode == PERI_OP_TEXT || opcode == PERI_OP_BINARY);
+}
+
 /// Checks what the first byte of a header says. RFC 6455 sections 5.2, 5.4, 5.5
 static int check_first(struct peri_connection *c, uint8_t first) {
     bool fin = first & 0x80;
-    if (first & 0x70) {
+    if (first & 0x70 && !is_compressed(c, first)) {
         return fail(c, 1002, "reserved bit set");
     }
     switch (first & 0xf) {
@@ -147,15 +160,29 @@ static int take_header(struct peri_connection *c, struct peri_span *in, struct p
     return PERI_AGAIN;
 }
 
+static int fail_too_big(struct peri_connection *c) {
+    return fail(c, 1009, "message too big (message_bytes)");
+}
+
+/// How many bytes a message may come in. What can't be compressed gets a little longer, by an
+/// eighth with the least frugal settings of zlib.
+static uint64_t incoming_bytes(const struct peri_connection *c) {
+    uint64_t most = c->max_message_bytes;
+    return c->compressed_ ? most + most / 4 + 1024 : most;
+}
+
 /// Starts a message or continues one. RFC 6455 section 5.4
 static int begin_data(struct peri_connection *c, const struct peri_frame *frame) {
-    size_t held = c->partial_ ? c->partial_->message.len : 0;
-    if (held > c->max_message_bytes || frame->length > c->max_message_bytes - held) {
-        return fail(c, 1009, "message too big (message_bytes)");
-    }
     if (frame->opcode != PERI_OP_CONTINUATION) {
         c->message_opcode_ = frame->opcode;
+        c->compressed_ = frame->rsv != 0; // checked: RSV1, and agreed on
         c->fragments_ = 0;
+    }
+    const struct peri_partial *partial = c->partial_;
+    uint64_t held = !partial ? 0 : c->compressed_ ? partial->deflated_bytes : partial->message.len;
+    uint64_t most = incoming_bytes(c);
+    if (held > most || frame->length > most - held) {
+        return fail_too_big(c);
     }
     if (c->fragments_ >= c->max_fragments) {
         return fail(c, 1008, "too many fragments (fragments)");
@@ -258,6 +285,67 @@ static int read_control(struct peri_connection *c, struct peri_str taken, struct
     return deliver(c, kind, taken, kept, ev);
 }
 
+static enum peri_event_kind kind_of(const struct peri_connection *c) {
+    return c->message_opcode_ == PERI_OP_TEXT ? PERI_EV_TEXT : PERI_EV_BINARY;
+}
+
+/// Decompresses a piece, and checks what comes out. RFC 7692 section 7.2.2
+static int inflate_piece(struct peri_connection *c, struct peri_str piece, bool last) {
+    struct peri_buffer *out = &c->partial_->inflated;
+    size_t before = out->len;
+    bool text = c->message_opcode_ == PERI_OP_TEXT;
+    bool first = c->partial_->deflated_bytes == piece.len; // all that has come
+    int rc = peri_inflater_take(c->inflater, piece, first, last, c->max_message_bytes, out);
+    // Before what rc says: it comes first in the message, however that was cut.
+    if (text && out->len > before &&
+        !peri_utf8_feed(&c->utf8_, out->ptr + before, out->len - before)) {
+        return fail(c, 1007, "text is not UTF-8");
+    }
+    switch (rc) {
+    case PERI_OK: break;
+    case PERI_E_LIMIT: return fail_too_big(c);
+    case PERI_E_INVALID: return fail(c, 1007, "message is not deflated");
+    default: return fail_memory(c);
+    }
+    if (text && last && !peri_utf8_is_complete(&c->utf8_)) {
+        return fail(c, 1007, "text ends inside a character");
+    }
+    return PERI_OK;
+}
+
+static int read_compressed(struct peri_connection *c, struct peri_str taken,
+                           struct peri_event *ev) {
+    bool frame_ends = c->in_.frame.left == 0;
+    bool message_ends = frame_ends && c->in_.frame.fin;
+    if (!has_partial(c)) {
+        return fail_memory(c);
+    }
+    struct peri_partial *partial = c->partial_;
+    struct peri_str piece = taken;
+    bool own = peri_inflater_is_own(c->inflater);
+    partial->deflated_bytes += taken.len;
+    if (!own && (partial->message.len > 0 || !message_ends)) {
+        if (peri_buffer_append(&partial->message, taken.ptr, taken.len) != PERI_OK) {
+            return fail_memory(c);
+        }
+        piece = peri_buffer_str(&partial->message);
+    }
+    if (message_ends || (own && piece.len > 0)) {
+        int rc = inflate_piece(c, piece, message_ends);
+        if (rc != PERI_OK) {
+            return rc;
+        }
+    }
+    if (!message_ends) {
+        c->stage_ = frame_ends ? STAGE_HEADER : STAGE_PAYLOAD;
+        return PERI_AGAIN;
+    }
+    peri_buffer_deinit(&partial->message); // of no more use, while a script has the message
+    enum peri_event_kind kind = kind_of(c);
+    c->message_opcode_ = 0;
+    return deliver(c, kind, (struct peri_str){0}, peri_buffer_str(&partial->inflated), ev);
+}
+
 static int read_data(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
     bool text = c->message_opcode_ == PERI_OP_TEXT;
     if (text && !peri_utf8_feed(&c->utf8_, taken.ptr, taken.len)) {
@@ -280,9 +368,10 @@ static int read_data(struct peri_connection *c, struct peri_str taken, struct pe
     if (text && !peri_utf8_is_complete(&c->utf8_)) {
         return fail(c, 1007, "text ends inside a character");
     }
+    enum peri_event_kind kind = kind_of(c);
     c->message_opcode_ = 0;
     struct peri_str kept = {held ? (const char *)c->partial_->message.ptr : NULL, held};
-    return deliver(c, text ? PERI_EV_TEXT : PERI_EV_BINARY, taken, kept, ev);
+    return deliver(c, kind, taken, kept, ev);
 }
 
 /// Takes one step: a header, or what there is of a payload.
@@ -299,7 +388,10 @@ static int step(struct peri_connection *c, struct peri_span *in, struct peri_eve
         }
     }
     struct peri_str taken = take_payload(c, in);
-    return is_control(c->in_.frame.opcode) ? read_control(c, taken, ev) : read_data(c, taken, ev);
+    if (is_control(c->in_.frame.opcode)) {
+        return read_control(c, taken, ev);
+    }
+    return c->compressed_ ? read_compressed(c, taken, ev) : read_data(c, taken, ev);
 }
 
 int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
@@ -322,4 +414,6 @@ int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct
 
 void peri_connection_deinit(struct peri_connection *c) {
     free_partial(c);
+    peri_inflater_free(c->inflater);
+    c->inflater = NULL;
 }

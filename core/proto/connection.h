@@ -6,6 +6,7 @@
 #include "proto/frame.h"
 #include "proto/utf8.h"
 
+struct peri_inflater;
 struct peri_partial;
 
 enum peri_role { PERI_SERVER, PERI_CLIENT };
@@ -29,6 +30,11 @@ struct peri_event {
 /// what only an unfinished message or control frame needs is allocated when one arrives.
 struct peri_connection {
     const char *error_text; ///< static, a few words
+
+    /// Set where permessage-deflate is agreed on: shared and borrowed, or the connection's own and
+    /// then freed with it. NULL: no message may be compressed. RFC 7692
+    struct peri_inflater *inflater;
+
     enum peri_role role;
     uint32_t max_message_bytes;
     uint32_t max_fragments; ///< frames in a message
@@ -52,8 +58,9 @@ struct peri_connection {
     } in_;
     struct peri_partial *partial_; ///< what was copied from earlier reads; NULL for nothing
     uint32_t fragments_;
-    uint8_t header_bytes_;
-    struct peri_utf8 utf8_; ///< of the text being assembled; complete between messages
+    uint8_t header_bytes_ : 7;
+    uint8_t compressed_ : 1; ///< the message being assembled is
+    struct peri_utf8 utf8_;  ///< of the text being assembled; complete between messages
 };
 
 /// Takes the next event out of the bytes at *in.
@@ -61,6 +68,10 @@ struct peri_connection {
 /// A message that lies whole in *in is unmasked there and its payload points into *in; otherwise
 /// its bytes are copied as they arrive, never allocated ahead of what has arrived, and freed by the
 /// call after the one that delivered them. What is wrong is told at the first byte that shows it.
+///
+/// A compressed message is decompressed as it arrives where the decompressor is the connection's
+/// own; where it is shared, what arrives is kept as it is until the message is whole. Either way
+/// max_message_bytes bounds what comes out, and only a little more than that may come in.
 ///
 /// @param in  borrowed; advanced past what was consumed; payload bytes are unmasked in place
 /// @param ev  filled on PERI_OK. If ev->in_input, ev->payload is valid as long as the bytes fed
@@ -70,9 +81,10 @@ struct peri_connection {
 ///         PERI_E_CLOSED: a Close frame was taken before; bytes after it are to be dropped.
 ///         PERI_E_MEMORY: out of memory; fail the connection with 1011; further calls return the
 ///         same.
-/// RFC 6455 sections 5.1 to 5.5, 7.4, 8.1
+/// RFC 6455 sections 5.1 to 5.5, 7.4, 8.1; RFC 7692 section 6.2
 PERI_MUST_CHECK int peri_connection_next(struct peri_connection *c, struct peri_span *in,
                                          struct peri_event *ev);
 
-/// Frees what an unfinished message holds, and a payload delivered from the connection.
+/// Frees what an unfinished message holds, a payload delivered from the connection, and its own
+/// decompressor.
 void peri_connection_deinit(struct peri_connection *c);

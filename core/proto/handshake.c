@@ -3,6 +3,7 @@
 
 #include <openssl/evp.h>
 
+#include "proto/extension.h"
 #include "proto/origin.h"
 #include "proto/response.h"
 #include "proto/text.h"
@@ -105,6 +106,9 @@ int peri_handshake_check(const struct peri_request *request, struct peri_refusal
     }
     if (!protocols_are_tokens(request)) {
         return refuse(refusal, 400, "Sec-WebSocket-Protocol is no list of names");
+    }
+    if (!peri_extension_fields_are_valid(request->fields, request->field_count)) {
+        return refuse(refusal, 400, "Sec-WebSocket-Extensions is malformed");
     }
     return PERI_OK;
 }

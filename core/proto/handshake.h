@@ -26,6 +26,7 @@ bool peri_handshake_is_upgrade(const struct peri_request *request);
 ///   426 with Sec-WebSocket-Version  not exactly one version field with the value 13
 ///   400                             not exactly one key of 16 bytes in base64
 ///   400                             a subprotocol that is no token
+///   400                             Sec-WebSocket-Extensions is not of its grammar
 /// @return PERI_OK, or PERI_E_INVALID with *refusal set
 PERI_MUST_CHECK int peri_handshake_check(const struct peri_request *request,
                                          struct peri_refusal *refusal);

@@ -196,7 +196,8 @@ def test_a_pipelined_echo_of_the_largest_messages_pauses_its_reader(feed):
     host = feed()
     client = reader(host, "/feed")
     with client:
-        messages = [bytes([i]) * 1_048_576 for i in range(12)]
+        # More than all buffers on the way hold.
+        messages = [bytes([i]) * 1_048_576 for i in range(40)]
         unsent = b"".join(frame(BINARY, message) for message in messages)
         client.socket.settimeout(1)
         with pytest.raises(TimeoutError):  # nothing is read, so the host reads no more

@@ -25,6 +25,7 @@ MAY_INCLUDE = {
 # Whose each third party's headers are. A new library gets a line here.
 OWNERS = {
     "llhttp.h": {"proto"},
+    "zlib.h": {"proto"},
     "openssl/*": {"proto", "script", "net"},
     "lua.h": {"script"},
     "lualib.h": {"script"},

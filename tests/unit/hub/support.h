@@ -19,8 +19,9 @@ enum { PEERS = 64, SCRIPTS = 4, NOBODY = PEERS };
 
 struct peer {
     peri_key key;
-    struct peri_buffer wire; ///< what the socket took
-    size_t window;           ///< what it takes before it blocks
+    struct peri_inflater *inflater; ///< reads what is compressed; NULL: nothing may be
+    struct peri_buffer wire;        ///< what the socket took
+    size_t window;                  ///< what it takes before it blocks
     unsigned flushes, writes, wanted;
     unsigned ended; ///< ports.ended: how often
     bool handshake;
@@ -36,6 +37,7 @@ struct world {
     struct peri_hub *hub;
     struct peer peers[PEERS + 1]; ///< the last is NOBODY
     size_t peer_count;
+    struct peri_deflater *deflater; ///< of the next connection
     struct peri_buffer log;
     int64_t charged[SCRIPTS];
     int64_t charge_cap; ///< for each script
@@ -383,6 +385,7 @@ static inline size_t try_connect(uint32_t script) {
         .transport = peer,
         .exchange = at,
         .remote = PERI_STR("127.0.0.1"),
+        .deflater = world.deflater,
     };
     peri_key key = 0;
     int rc = peri_hub_open(world.hub, &opening, &key);

@@ -70,6 +70,11 @@ static void test_the_defaults_are_those_of_the_contract(void **state) {
     assert_int_equal(limits.script_memory, 64 * 1024 * 1024);
     assert_int_equal(limits.drain_ms, 10 * 1000);
     assert_int_equal(limits.drain_stop_ms, 30 * 1000);
+    assert_int_equal(limits.deflate, 1);
+    assert_int_equal(limits.deflate_min, 1024);
+    assert_int_equal(limits.deflate_window, 12);
+    assert_int_equal(limits.deflate_takeover, 0);
+    assert_int_equal(limits.deflate_memory, 64 * 1024 * 1024);
 }
 
 static void test_every_row_takes_its_own_default_and_both_bounds(void **state) {
@@ -81,7 +86,7 @@ static void test_every_row_takes_its_own_default_and_both_bounds(void **state) {
         char value[64];
         assert_int_equal(set(spec->name, spec->initial), PERI_OK);
         assert_true(spec->what && spec->what[0]);
-        if (spec->kind == PERI_LIMIT_TEXT) {
+        if (spec->kind == PERI_LIMIT_TEXT || spec->kind == PERI_LIMIT_SWITCH) {
             continue;
         }
         const uint64_t *at = (const uint64_t *)(const void *)((const char *)&limits + spec->offset);
@@ -131,6 +136,8 @@ static void test_values_are_printed_in_the_largest_unit_that_holds_them_exactly(
     expect_printed("head_s", "0.001", "0.001");
     expect_printed("head_s", "100", "100");
     expect_printed("origins", "a b", "a b");
+    expect_printed("deflate", "false", "off");
+    expect_printed("deflate", "yes", "on");
 }
 
 static void test_a_script_may_set_these_and_no_others(void **state) {
@@ -212,6 +219,22 @@ static void test_what_is_no_number_is_refused_and_changes_nothing(void **state) 
     expect_error("limit ping_s: \"1 KiB\" is not a number of seconds");
 }
 
+static void test_a_switch_takes_the_words_that_people_use(void **state) {
+    (void)state;
+    static const char *const words[] = {"off", "on", "no", "yes", "false", "true", "0", " 1 "};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        assert_int_equal(set("deflate", words[i]), PERI_OK);
+        assert_int_equal(limits.deflate, i % 2);
+    }
+    static const char *const bad[] = {"", "On", "2", "01", "1.0", "off on", "yess"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(set("deflate", bad[i]), PERI_E_INVALID);
+        assert_int_equal(limits.deflate, 1);
+    }
+    assert_int_equal(set("deflate_takeover", "maybe"), PERI_E_INVALID);
+    expect_error("limit deflate_takeover: \"maybe\" is not on or off");
+}
+
 static void test_out_of_bounds_names_the_bound(void **state) {
     (void)state;
     assert_int_equal(set("fragments", "0"), PERI_E_INVALID);
@@ -291,6 +314,7 @@ int main(void) {
         TEST(test_bytes_take_units),
         TEST(test_seconds_take_a_fraction),
         TEST(test_what_is_no_number_is_refused_and_changes_nothing),
+        TEST(test_a_switch_takes_the_words_that_people_use),
         TEST(test_out_of_bounds_names_the_bound),
         TEST(test_an_unknown_name_suggests_the_nearest),
         TEST(test_tightening_goes_down_only),

@@ -224,6 +224,15 @@ static void subprotocols_come_in_the_clients_order(void **state) {
     peri_request_unref(request);
 }
 
+static void malformed_extensions_are_400_and_unknown_ones_are_not(void **state) {
+    (void)state;
+    expect_refused(GOOD "Sec-WebSocket-Extensions: permessage-deflate;\r\n\r\n", 400, "", "");
+    expect_refused(GOOD "Sec-WebSocket-Extensions: a\r\nSec-WebSocket-Extensions: b=\r\n\r\n", 400,
+                   "", "");
+    expect_accepted(GOOD "Sec-WebSocket-Extensions: x-unknown; y=\"z\", other\r\n\r\n");
+    expect_accepted(GOOD "Sec-WebSocket-Extensions:\r\n\r\n");
+}
+
 static void the_rfcs_sample_key_gets_the_rfcs_answer(void **state) {
     (void)state;
     char proof[PERI_HANDSHAKE_PROOF_BYTES + 1];
@@ -297,6 +306,7 @@ int main(void) {
         cmocka_unit_test(upgrade_and_connection_must_list_what_they_must),
         cmocka_unit_test(another_version_is_426_with_ours),
         cmocka_unit_test(a_key_that_is_not_16_bytes_in_base64_is_400),
+        cmocka_unit_test(malformed_extensions_are_400_and_unknown_ones_are_not),
         cmocka_unit_test(a_client_without_origin_is_no_browser_and_may_connect),
         cmocka_unit_test(a_page_of_the_same_host_may_connect),
         cmocka_unit_test(a_page_of_another_host_may_not),
