@@ -80,20 +80,6 @@ static const char *word_of(enum peri_severity severity) {
     return severity == PERI_SEVERITY_ERROR ? "error" : "warning";
 }
 
-/// For people and for programs that read lines: what could end one, or steer a terminal, is "?".
-static void print_text(struct peri_str text) {
-    for (size_t i = 0; i < text.len;) {
-        uint32_t c = 0;
-        size_t size = peri_log_decode(text.ptr + i, text.len - i, &c);
-        if (size > 0 && !peri_log_misleads(c)) {
-            (void)fwrite(text.ptr + i, 1, size, stdout);
-        } else {
-            (void)putchar(c == '\t' && size == 1 ? ' ' : '?');
-        }
-        i += size > 0 ? size : 1;
-    }
-}
-
 static void print_json(struct peri_str text) {
     (void)putchar('"');
     for (size_t i = 0; i < text.len;) {
@@ -118,10 +104,10 @@ static void print_line(const struct peri_finding *finding, const struct options 
     const char *bold = options->coloured ? "\x1b[1m" : "",
                *end = options->coloured ? "\x1b[0m" : "";
     (void)fputs(bold, stdout);
-    print_text(peri_str_of(finding->file));
+    peri_print_text(stdout, peri_str_of(finding->file));
     (void)printf(":%u:%u:%s %s%s:%s ", (unsigned)finding->line, (unsigned)finding->column, end,
                  colour, word_of(finding->severity), end);
-    print_text(peri_str_of(finding->message));
+    peri_print_text(stdout, peri_str_of(finding->message));
     (void)printf(" [%s]\n", finding->rule);
 }
 
@@ -140,7 +126,7 @@ static void print_source(const struct peri_finding *finding, const struct option
         }
     }
     (void)printf("%6u | ", (unsigned)finding->line);
-    print_text(source);
+    peri_print_text(stdout, source);
     (void)fputs("\n       | ", stdout);
     for (size_t i = 0; i < before;) {
         uint32_t c;

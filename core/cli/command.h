@@ -1,6 +1,8 @@
 // The commands of the program, one file each.
 #pragma once
 
+#include <stdio.h>
+
 #include "base/status.h"
 
 enum peri_exit { PERI_EXIT_DONE = 0, PERI_EXIT_FAILED = 1, PERI_EXIT_USAGE = 2 };
@@ -17,7 +19,12 @@ enum peri_exit peri_command_check(int argc, char **argv);
 /// Runs `perigee new`, likewise.
 enum peri_exit peri_command_new(int argc, char **argv);
 
-/// One line on stderr: what is wrong, and the way out.
+/// Any text, for people and for programs that read lines: what could end one, or steer a terminal, is
+/// "?".
+void peri_print_text(FILE *out, struct peri_str text);
+
+/// One line on stderr: what is wrong, and the way out. Printed as of peri_print_text; what is over
+/// 8 KiB is cut.
 void peri_complain(const char *format, ...) PERI_PRINTF(1, 2);
 
 /// Takes an option's value: `--name VALUE` or `--name=VALUE` at argv[*at], advanced to the last

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log_line.h"
 #include "base/nearest.h"
 #include "cli/command.h"
 #include "version.h"
@@ -37,13 +38,30 @@ static void print_usage(FILE *out) {
                 out);
 }
 
+void peri_print_text(FILE *out, struct peri_str text) {
+    for (size_t i = 0; i < text.len;) {
+        uint32_t c = 0;
+        size_t size = peri_log_decode(text.ptr + i, text.len - i, &c);
+        if (size > 0 && !peri_log_misleads(c)) {
+            (void)fwrite(text.ptr + i, 1, size, out);
+        } else {
+            (void)fputc(c == '\t' && size == 1 ? ' ' : '?', out);
+        }
+        i += size > 0 ? size : 1;
+    }
+}
+
 void peri_complain(const char *format, ...) {
+    char text[8192];
     va_list args;
     va_start(args, format);
-    (void)fputs("perigee: ", stderr);
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
+    int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    size_t whole = n > 0 ? (size_t)n : 0;
+    bool is_cut = whole >= sizeof text;
+    (void)fputs("perigee: ", stderr);
+    peri_print_text(stderr, peri_str(text, is_cut ? sizeof text - 1 : whole));
+    (void)fputs(is_cut ? "...\n" : "\n", stderr);
 }
 
 int peri_option(int argc, char **argv, int *at, const char *name, const char **value) {

@@ -15,7 +15,7 @@ PERI_MUST_CHECK int peri_settings_read_environment(struct peri_settings *setting
 
 /// Reads the operator's file, if there is one, then DIR/perigee.lua. What the first decides about
 /// the machine is an error in the second: whoever may drop a script into DIR doesn't decide that.
-/// @param error on failure: appended with one line for the user
+/// @param error on failure: appended as by peri_host_configure
 /// @return PERI_OK, or as peri_host_configure
 PERI_MUST_CHECK int peri_settings_read_files(struct peri_settings *settings, struct peri_host *host,
                                              struct peri_buffer *error);

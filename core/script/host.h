@@ -34,14 +34,15 @@ struct peri_config_value {
 };
 
 /// Takes a value. Names, items and `where` are NUL-terminated, and hold no other NUL.
-/// @return PERI_OK; or an error, and one line for the user appended, which begins with `where`
+/// @return PERI_OK; or an error, and text for the user appended, which begins with `where` and may
+///         quote any byte of the file
 typedef int peri_config_set(void *arg, const struct peri_config_value *value,
                             struct peri_buffer *error);
 
 /// Reads a file of settings: its `scripts` become `ws.config`, all else goes to `set`. A section of
 /// the operator's wins over the folder's key by key. Each layer is read once, before peri_host_load.
 /// @param path  of the operator's file; not used for DIR/perigee.lua, which may be missing
-/// @param error on failure: appended with one line for the user
+/// @param error on failure: appended with text for the user, of any bytes that the file may hold
 /// @return PERI_OK; PERI_E_INVALID; PERI_E_SYSTEM (it, or DIR, cannot be read); PERI_E_MEMORY
 PERI_MUST_CHECK int peri_host_configure(struct peri_host *host, enum peri_config_layer layer,
                                         const char *path, peri_config_set *set, void *arg,

@@ -44,6 +44,32 @@ def refused(run, folder):
     return refuse
 
 
+# What is refused is said in one line, whatever the file says.
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (r'error("a\nb\27[2Jc\xff")', "perigee.lua:1: a?b?[2Jc?"),
+        (r'return { ["a\nb"] = 1 }', 'unknown key "a?b"'),
+        (r'return { limits = { rooms = "\n\r" } }', 'limit rooms: "??" is not a whole number'),
+        (
+            r'return { scripts = { ["a\nb"] = { f = print } } }',
+            'scripts["a?b"]: JSON can\'t hold f',
+        ),
+    ],
+)
+def test_a_message_with_a_newline_in_it_was_several_lines(refused, text, said):
+    status, line = refused({"perigee.lua": text})
+    assert status == 1 and said in line, line
+    assert line[:-1].isprintable(), line
+
+
+def test_a_message_without_end_is_cut(refused):
+    status, line = refused({"perigee.lua": 'error(("x"):rep(100000))'})
+    assert status == 1 and len(line) < 9000 and line.endswith("x...\n"), line
+
+
 # The order of places.
 
 FOLDER = {"perigee.lua": "return { limits = { fragments = 2 } }"}
