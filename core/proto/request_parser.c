@@ -82,10 +82,6 @@ static struct raw_field *last_field(struct peri_request_parser *parser) {
 }
 
 static int begin_field(struct peri_request_parser *parser) {
-    if (parser->field_count >= parser->limits.head_fields) {
-        return refuse(parser, 431, "too many fields (head_fields)");
-    }
-    parser->field_count++;
     parser->in_field = true;
     if (parser->stage == PERI_REQUEST_BODY) {
         return 0; // a trailer: counted, not kept
@@ -119,6 +115,17 @@ static int on_name(llhttp_t *http, const char *at, size_t n) {
         return rc;
     }
     return extend(parser, &last_field(parser)->name, at, n);
+}
+
+/// Counted here, not at the name's first piece: llhttp does not give a piece with a fault in it, so the
+/// same head would be refused for this or for that, as it happened to be cut.
+static int on_name_complete(llhttp_t *http) {
+    struct peri_request_parser *parser = parser_of(http);
+    if (parser->field_count >= parser->limits.head_fields) {
+        return refuse(parser, 431, "too many fields (head_fields)");
+    }
+    parser->field_count++;
+    return 0;
 }
 
 static int on_value(llhttp_t *http, const char *at, size_t n) {
@@ -342,6 +349,7 @@ static const llhttp_settings_t SETTINGS = {
     .on_version = on_version,
     .on_version_complete = on_version_complete,
     .on_header_field = on_name,
+    .on_header_field_complete = on_name_complete,
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_headers_complete,

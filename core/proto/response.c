@@ -90,7 +90,8 @@ bool peri_field_is_valid(struct peri_str name, struct peri_str value) {
         return false;
     }
     for (size_t i = 0; i < value.len; i++) {
-        if (value.ptr[i] == '\r' || value.ptr[i] == '\n' || value.ptr[i] == '\0') {
+        unsigned char c = (unsigned char)value.ptr[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f) {
             return false;
         }
     }

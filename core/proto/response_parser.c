@@ -76,13 +76,19 @@ static int on_name(llhttp_t *http, const char *at, size_t n) {
         return 0; // a trailer
     }
     if (!parser->in_field) {
-        if (parser->raw_fields.len / sizeof parser->field >= parser->limits.head_fields) {
-            return refuse(parser, "its head has too many fields");
-        }
         parser->in_field = true;
         parser->field = (struct raw_field){0};
     }
     return extend(parser, &parser->field.name, at, n);
+}
+
+/// Here, not at the name's first piece, as in request_parser.c.
+static int on_name_complete(llhttp_t *http) {
+    struct peri_response_parser *parser = parser_of(http);
+    size_t before = parser->raw_fields.len / sizeof parser->field;
+    return parser->head_is_whole || before < parser->limits.head_fields
+               ? 0
+               : refuse(parser, "its head has too many fields");
 }
 
 static int on_value(llhttp_t *http, const char *at, size_t n) {
@@ -170,6 +176,7 @@ static int on_message_complete(llhttp_t *http) {
 static const llhttp_settings_t SETTINGS = {
     .on_status = on_status,
     .on_header_field = on_name,
+    .on_header_field_complete = on_name_complete,
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_headers_complete,

@@ -53,8 +53,8 @@ static const struct peri_field *check_headers(lua_State *L, int index, size_t *c
             field->value.ptr = lua_tolstring(L, -1, &field->value.len);
             if (!peri_field_is_valid(field->name, field->value)) {
                 luaL_error(L,
-                           "header '%s': the name must be a token, the value without CR, LF or "
-                           "NUL",
+                           "header '%s': the name must be a token, the value without CR, LF, NUL "
+                           "or another control character",
                            field->name.ptr);
             }
             lua_rawseti(L, keep, (lua_Integer)*count);

@@ -269,6 +269,16 @@ static void more_fields_than_allowed_are_431(void **state) {
                  "431 too many fields (head_fields)\n");
 }
 
+static void a_broken_name_over_the_limit_was_431_or_400_as_it_was_cut(void **state) {
+    (void)state;
+    struct peri_request_limits limits = LIMITS;
+    limits.head_fields = 1;
+    expect_requests(limits, PERI_STR("GET / HTTP/1.1\r\nHost: a\r\nab\x01: c\r\n\r\n"),
+                    "400 malformed request\n");
+    expect_requests(limits, PERI_STR("GET / HTTP/1.1\r\nHost: a\r\nab: c\r\n\r\n"),
+                    "431 too many fields (head_fields)\n");
+}
+
 static void trailers_chunk_extensions_and_zeros_are_bounded(void **state) {
     (void)state;
     struct peri_request_limits limits = LIMITS;
@@ -480,6 +490,7 @@ int main(void) {
         cmocka_unit_test(a_head_at_the_limit_is_read_and_over_it_is_431),
         cmocka_unit_test(a_body_is_not_counted_as_head),
         cmocka_unit_test(more_fields_than_allowed_are_431),
+        cmocka_unit_test(a_broken_name_over_the_limit_was_431_or_400_as_it_was_cut),
         cmocka_unit_test(trailers_chunk_extensions_and_zeros_are_bounded),
         cmocka_unit_test(a_body_over_the_limit_is_413),
         cmocka_unit_test(a_limit_tightened_behind_the_head_counts_for_that_body_only),

@@ -79,6 +79,15 @@ static void a_field_cannot_end_its_line(void **state) {
     assert_true(peri_field_is_valid(PERI_STR("X-Name"), PERI_STR("caf\xc3\xa9 \t=;\"")));
 }
 
+static void control_characters_were_sent_that_a_peer_refuses(void **state) {
+    (void)state;
+    for (char c = 0x01; c < 0x7f; c++) {
+        const struct peri_str value = {&c, 1};
+        assert_true(peri_field_is_valid(PERI_STR("A"), value) == (c >= ' ' || c == '\t'));
+    }
+    assert_false(peri_field_is_valid(PERI_STR("A"), PERI_STR("b\x7f")));
+}
+
 static void out_of_memory_leaves_the_buffer_as_it_was(void **state) {
     (void)state;
     struct peri_buffer out = {0};
@@ -98,6 +107,7 @@ int main(void) {
         cmocka_unit_test(a_code_without_a_name_has_none),
         cmocka_unit_test(every_status_we_answer_has_a_name),
         cmocka_unit_test(a_field_cannot_end_its_line),
+        cmocka_unit_test(control_characters_were_sent_that_a_peer_refuses),
         cmocka_unit_test(out_of_memory_leaves_the_buffer_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,14 @@ static void a_head_over_a_bound_is_refused(void **state) {
     peri_buffer_deinit(&endless);
 }
 
+static void a_broken_name_over_the_limit_was_refused_for_this_or_that_as_it_was_cut(void **state) {
+    (void)state;
+    static const char text[] = "HTTP/1.1 200 OK\r\nA: b\r\nab\x01: c\r\n\r\n";
+    struct peri_response_limits limits = RESPONSE_LIMITS;
+    limits.head_fields = 1;
+    feeding_check_all(text, sizeof text - 1, run_response, &limits, "it is not HTTP\n");
+}
+
 static void what_is_no_response_is_refused(void **state) {
     (void)state;
     expect("SSH-2.0-OpenSSH_9.2\r\n", "it is not HTTP\n");
@@ -143,6 +151,7 @@ int main(void) {
         cmocka_unit_test(what_is_broken_in_a_body_leaves_the_head),
         cmocka_unit_test(a_body_over_the_bound_is_cut),
         cmocka_unit_test(a_head_over_a_bound_is_refused),
+        cmocka_unit_test(a_broken_name_over_the_limit_was_refused_for_this_or_that_as_it_was_cut),
         cmocka_unit_test(what_is_no_response_is_refused),
         cmocka_unit_test(out_of_memory_is_an_error_wherever_it_is),
     };
