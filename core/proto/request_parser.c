@@ -410,6 +410,10 @@ static void execute(struct peri_request_parser *parser, struct peri_span *in) {
         n = (size_t)(llhttp_get_error_pos(&parser->http) - parser->from); // within the n
         llhttp_resume(&parser->http);
     } else if (reason != HPE_OK) {
+        const char *at = llhttp_get_error_pos(&parser->http);
+        if (!in_head && at && parser->error == PERI_OK) {
+            (void)count_gap(parser, at); // what is before the fault counts, as if it had come alone
+        }
         refuse_syntax(parser, reason);
         return;
     }

@@ -33,6 +33,8 @@ struct peri_response_parser {
     llhttp_t http;
 };
 
+static const char not_http[] = "it is not HTTP";
+
 static struct peri_response_parser *parser_of(llhttp_t *http) {
     return PERI_CONTAINER(http, struct peri_response_parser, http);
 }
@@ -155,6 +157,9 @@ static void finish_head(struct peri_response_parser *parser) {
 static int on_body(llhttp_t *http, const char *at, size_t n) {
     struct peri_response_parser *parser = parser_of(http);
     size_t room = parser->limits.body_bytes - parser->body.len;
+    if (parser->response.status < 200) {
+        return refuse(parser, not_http); // an interim one has no body. RFC 9110 section 15.2
+    }
     parser->response.body_is_cut = n > room;
     if (peri_buffer_append(&parser->body, at, n < room ? n : room) != PERI_OK) {
         return refuse_memory(parser);
@@ -208,10 +213,11 @@ static void execute(struct peri_response_parser *parser, struct peri_span *in) {
         const char *at = llhttp_get_error_pos(&parser->http);
         n = at ? (size_t)(at - from) : n; // within the n
         llhttp_resume(&parser->http);
-    } else if (reason != HPE_OK && !in_head && parser->error == PERI_OK) {
+    } else if (reason != HPE_OK && !in_head && parser->error == PERI_OK &&
+               parser->response.status >= 200) {
         parser->response.body_is_cut = parser->is_whole = true; // the head says enough
     } else if (reason != HPE_OK) {
-        (void)refuse(parser, "it is not HTTP");
+        (void)refuse(parser, not_http);
         return;
     }
     in->ptr += n;
@@ -265,7 +271,7 @@ int peri_response_parser_feed(struct peri_response_parser *parser, struct peri_s
 int peri_response_parser_end(struct peri_response_parser *parser,
                              const struct peri_response **response) {
     if (parser->error == PERI_OK && !parser->is_whole) {
-        if (!parser->is_reading || !parser->head_is_whole) {
+        if (!parser->is_reading || !parser->head_is_whole || parser->response.status < 200) {
             (void)refuse(parser, parser->head_bytes == 0 ? "it closed without an answer"
                                                          : "it closed in the midst of its head");
         } else {

@@ -269,6 +269,20 @@ static void more_fields_than_allowed_are_431(void **state) {
                  "431 too many fields (head_fields)\n");
 }
 
+static void a_fault_behind_too_much_between_chunks_was_431_or_400_as_it_was_cut(void **state) {
+    (void)state;
+    static const char head[] = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    struct peri_request_limits limits = LIMITS;
+    struct peri_buffer text = {0};
+    limits.head_bytes = sizeof head - 1;
+    assert_int_equal(peri_buffer_printf(&text, "%s3;x=%0100d\x01\r\n", head, 0), PERI_OK);
+    expect_requests(limits, peri_buffer_str(&text),
+                    "431 too much between chunks, or too long trailers (head_bytes)\n");
+    limits.head_bytes += 100;
+    expect_requests(limits, peri_buffer_str(&text), "400 malformed request\n");
+    peri_buffer_deinit(&text);
+}
+
 static void a_broken_name_over_the_limit_was_431_or_400_as_it_was_cut(void **state) {
     (void)state;
     struct peri_request_limits limits = LIMITS;
@@ -490,6 +504,7 @@ int main(void) {
         cmocka_unit_test(a_head_at_the_limit_is_read_and_over_it_is_431),
         cmocka_unit_test(a_body_is_not_counted_as_head),
         cmocka_unit_test(more_fields_than_allowed_are_431),
+        cmocka_unit_test(a_fault_behind_too_much_between_chunks_was_431_or_400_as_it_was_cut),
         cmocka_unit_test(a_broken_name_over_the_limit_was_431_or_400_as_it_was_cut),
         cmocka_unit_test(trailers_chunk_extensions_and_zeros_are_bounded),
         cmocka_unit_test(a_body_over_the_limit_is_413),

@@ -57,6 +57,14 @@ static void what_is_broken_in_a_body_leaves_the_head(void **state) {
            "1.1 403 No|transfer-encoding=chunked|...\n");
 }
 
+static void an_interim_response_with_a_body_was_given_out(void **state) {
+    (void)state;
+    expect("HTTP/1.1 106\r\nTransfer-Encoding:t\r\n\r\n",
+           "end: it closed in the midst of its head\n");
+    expect("HTTP/1.1 106\r\nTransfer-Encoding:t\r\n\r\nx", "it is not HTTP\n");
+    expect("HTTP/1.1 103\r\nTransfer-Encoding: chunked\r\n\r\nx", "it is not HTTP\n");
+}
+
 static void a_body_over_the_bound_is_cut(void **state) {
     (void)state;
     struct peri_response_limits limits = RESPONSE_LIMITS;
@@ -149,6 +157,7 @@ int main(void) {
         cmocka_unit_test(the_end_of_the_connection_ends_a_body),
         cmocka_unit_test(interim_responses_are_passed_over),
         cmocka_unit_test(what_is_broken_in_a_body_leaves_the_head),
+        cmocka_unit_test(an_interim_response_with_a_body_was_given_out),
         cmocka_unit_test(a_body_over_the_bound_is_cut),
         cmocka_unit_test(a_head_over_a_bound_is_refused),
         cmocka_unit_test(a_broken_name_over_the_limit_was_refused_for_this_or_that_as_it_was_cut),
