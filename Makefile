@@ -23,6 +23,12 @@ acceptance: build
 conformance: build
 	tests/conformance/run
 
+# Seconds a target, and which: make fuzz FUZZ_S=600 TARGET=json
+FUZZ_S = 60
+fuzz:
+	tools/setup fuzz
+	tests/fuzz/run --seconds $(FUZZ_S) $(TARGET)
+
 lint:
 	tools/setup lint
 	tools/lint
@@ -34,7 +40,7 @@ deb:
 format:
 	tools/setup test
 	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
-	build/venv/bin/ruff format -q tests tests/run tools/docs
+	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tools/docs
 
 # The tables of docs/configuration.md, from those in the code.
 docs: build
@@ -45,4 +51,4 @@ docs: build
 clean:
 	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results build/deb build/*.deb
 
-.PHONY: build run test acceptance conformance lint deb format docs clean
+.PHONY: build run test acceptance conformance fuzz lint deb format docs clean
