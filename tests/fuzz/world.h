@@ -220,6 +220,9 @@ static inline void world_end(void) {
         world_pass(0);
     }
     peri_host_free(world.host);
+    // Nobody is in a room, and no value names it: it has gone.
+    FUZZ_CHECK(!peri_room_find(world.hub, 1, PERI_STR("room")));
+    FUZZ_CHECK(!peri_room_find(world.hub, PERI_SHARED, PERI_STR("room")));
     peri_hub_free(world.hub);
     peri_router_free(world.router);
 }
