@@ -29,6 +29,7 @@ struct whole {
     struct peri_buffer public_dir;   ///< NUL-terminated
     struct peri_endpoint *endpoints; ///< as the settings have them
     struct peri_ip_range *proxies;   ///< that are trusted, likewise
+    struct peri_tls_pair *pairs;     ///< the same
     struct peri_buffer error;        ///< one line for the user
 };
 
@@ -39,6 +40,7 @@ static void free_whole(struct whole *whole) {
     peri_router_free(whole->router);
     peri_free(whole->endpoints);
     peri_free(whole->proxies);
+    peri_free(whole->pairs);
     peri_settings_deinit(&whole->settings);
     peri_buffer_deinit(&whole->public_dir);
     peri_buffer_deinit(&whole->error);
@@ -110,6 +112,29 @@ static int list_proxies(struct whole *whole, struct peri_ip_set *trusted) {
     return PERI_OK;
 }
 
+/// Fills whole->pairs. @return PERI_OK, PERI_E_INVALID, PERI_E_MEMORY
+static int pair_up(struct whole *whole, size_t *count) {
+    const struct peri_settings *settings = &whole->settings;
+    const struct peri_value *certificates = &settings->values[PERI_SETTING_TLS_CERT];
+    const struct peri_value *keys = &settings->values[PERI_SETTING_TLS_KEY];
+    const char *certificate = NULL, *key = NULL;
+    if (certificates->count != keys->count) {
+        return PERI_TELL(&whole->error,
+                         "tls_cert has %zu files and tls_key %zu: each certificate needs its key",
+                         certificates->count, keys->count);
+    }
+    whole->pairs = peri_calloc(keys->count + 1, sizeof *whole->pairs);
+    if (!whole->pairs) {
+        return PERI_E_MEMORY;
+    }
+    *count = 0;
+    while ((certificate = peri_settings_next(settings, PERI_SETTING_TLS_CERT, certificate))) {
+        key = peri_settings_next(settings, PERI_SETTING_TLS_KEY, key);
+        whole->pairs[(*count)++] = (struct peri_tls_pair){certificate, key};
+    }
+    return PERI_OK;
+}
+
 /// The hub, the scripts' host and the files of settings: nothing listens, and no script runs.
 static int configure(struct whole *whole) {
     struct peri_limits *limits = &whole->settings.limits;
@@ -126,8 +151,12 @@ static int configure(struct whole *whole) {
 
 /// Everything from there to the loop.
 static int assemble(struct whole *whole) {
-    size_t endpoint_count = list_endpoints(whole);
+    size_t endpoint_count = list_endpoints(whole), pair_count = 0;
     struct peri_ip_set trusted = {0};
+    int status = pair_up(whole, &pair_count);
+    if (status != PERI_OK) {
+        return status;
+    }
     whole->router = peri_router_new();
     if (!whole->router || endpoint_count == 0 || list_proxies(whole, &trusted) != PERI_OK ||
         find_public(whole) != PERI_OK) {
@@ -138,6 +167,8 @@ static int assemble(struct whole *whole) {
         .endpoints = whole->endpoints,
         .endpoint_count = endpoint_count,
         .trusted_proxies = trusted,
+        .tls_pairs = whole->pairs,
+        .tls_pair_count = pair_count,
         .limits = &whole->settings.limits,
         .router = whole->router,
         .public_dir = (const char *)whole->public_dir.ptr,
@@ -153,7 +184,7 @@ static int assemble(struct whole *whole) {
     }
     peri_hub_set_policy(whole->hub, peri_host_policy(whole->host));
     // Before the scripts run: where the port is in use, they have not done anything yet.
-    int status = peri_server_listen(whole->server, &whole->error);
+    status = peri_server_listen(whole->server, &whole->error);
     if (status == PERI_OK) {
         status = peri_host_load(whole->host, whole->router, &whole->error);
     }

@@ -71,6 +71,15 @@ const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
          "addresses and ranges (10.0.0.0/8) of proxies, and unix for those on a unix: socket, as "
          "many as wanted: whom to believe about the address of others, in Forwarded, "
          "X-Forwarded-For and the PROXY protocol"},
+    [PERI_SETTING_TLS_CERT] =
+        {"tls_cert", PERI_SETTING_LIST, true, "FILE", "", is_path, "the path of a file",
+         "a certificate with its chain, in PEM form: TCP ports then speak TLS, and nothing else. "
+         "With several, a client gets the one for the name that it asks for, else the first. Read "
+         "anew when it changes"},
+    [PERI_SETTING_TLS_KEY] = {"tls_key", PERI_SETTING_LIST, true, "FILE", "", is_path,
+                              "the path of a file",
+                              "its private key, in PEM form and without a passphrase; one for each "
+                              "certificate, in the same order"},
     [PERI_SETTING_LOG_FORMAT] = {"log_format", PERI_SETTING_TEXT, true, "FORMAT", "auto",
                                  is_log_format, "auto, logfmt, short or json",
                                  "logfmt, short, json, or auto: short at a terminal, else logfmt. "

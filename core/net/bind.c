@@ -56,8 +56,9 @@ bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text) {
 /// Says where it listens, as a user would write it. @return PERI_OK or PERI_E_MEMORY
 static int announce(struct peri_server *server, bool proxy, const char *host, uint16_t port) {
     bool literal = strchr(host, ':') != NULL; // IPv6: RFC 3986 section 3.2.2
-    return peri_buffer_printf(&server->addresses, "%s%s%s%s:%u\n", proxy ? "proxy:" : "http://",
-                              literal ? "[" : "", host, literal ? "]" : "", port);
+    const char *before = proxy ? "proxy:" : server->tls ? "https://" : "http://";
+    return peri_buffer_printf(&server->addresses, "%s%s%s%s:%u\n", before, literal ? "[" : "", host,
+                              literal ? "]" : "", port);
 }
 
 /// @return PERI_E_SYSTEM, or PERI_E_MEMORY if that can't be told
@@ -116,7 +117,7 @@ static int bind_one(struct peri_server *server, const struct peri_endpoint *endp
         return why;
     }
     server->listeners[server->listener_count++] =
-        (struct peri_listener){.fd = fd, .proxy = endpoint->proxy};
+        (struct peri_listener){.fd = fd, .tls = server->tls != NULL, .proxy = endpoint->proxy};
     *port = ntohs(*port_of(&address));
     return 0;
 }
@@ -307,7 +308,8 @@ static int adopt(struct peri_server *server, int fd, bool proxy, struct peri_buf
                                     fd);
         return rc == PERI_OK ? PERI_E_SYSTEM : rc;
     }
-    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd, .proxy = proxy};
+    server->listeners[server->listener_count++] = (struct peri_listener){
+        .fd = fd, .tls = server->tls && address.any.sa_family != AF_UNIX, .proxy = proxy};
     return announce_passed(server, proxy, &address, address_length);
 }
 

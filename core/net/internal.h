@@ -16,14 +16,15 @@
 #include "net/conditions.h"
 #include "net/files.h"
 #include "net/server.h"
+#include "net/stream.h"
 #include "net/wheel.h"
 #include "proto/proxy_header.h"
 
 enum {
-    READ_BYTES = 64 * 1024,   ///< the loop's one read buffer
-    BATCH_EVENTS = 64,        ///< messages given to the hub at once
-    TURN_BUDGET_NS = 2000000, ///< for what one read has brought; looked at after each batch
-    WRITE_VECTORS = 64,       ///< buffers in one sendmsg
+    READ_BYTES = PERI_TLS_READ_BYTES, ///< the loop's one read buffer
+    BATCH_EVENTS = 64,                ///< messages given to the hub at once
+    TURN_BUDGET_NS = 2000000,         ///< for what one read has brought; looked at after each batch
+    WRITE_VECTORS = 64,               ///< buffers in one sendmsg
     LISTENERS_MAX = 64,
 };
 
@@ -37,6 +38,7 @@ union peri_address {
 struct peri_listener {
     uv_poll_t poll;
     int fd;
+    bool tls;
     bool proxy;       ///< expects a header of the PROXY protocol, of trusted proxies
     const char *path; ///< of the socket's file, to be removed; NULL: none, or not made here
     dev_t device;     ///< that of the file that was made
@@ -50,6 +52,7 @@ struct peri_backlog {
 };
 
 enum session_stage {
+    SESSION_TLS, ///< its handshake: what is to be said waits
     SESSION_HTTP,
     SESSION_WS,     ///< from the 101
     SESSION_LINGER, ///< all is said: reads on so that a reset does not overtake what was written
@@ -75,7 +78,7 @@ struct peri_session {
     uint64_t taken_ms; ///< when the socket last took bytes, or the peer was seen to
     uint64_t since_ms; ///< of the end, or of lingering
     uint64_t ping_ns;  ///< when the ping was queued that waits for its pong; 0: none
-    int fd;
+    struct peri_stream stream;
     int unacked;         ///< bytes that the peer had not acknowledged when the socket was last full
     int polled;          ///< what uv_poll watches
     uint8_t stage;       ///< enum session_stage
@@ -109,7 +112,11 @@ struct peri_server {
     uv_timer_t resume; ///< accepting, after descriptors ran out
     uv_timer_t log;    ///< while the log holds something back
     uv_timer_t forget; ///< addresses that are idle
+    uv_timer_t poll;   ///< of the certificates
     uv_signal_t signals[2];
+    uv_signal_t hangup;                     ///< has the certificates read anew
+    struct peri_certificates *certificates; ///< NULL: no TLS
+    struct peri_tls_loop *tls;              ///< NULL as well
     struct peri_listener listeners[LISTENERS_MAX];
     size_t listener_count;
     struct peri_buffer addresses; ///< of peri_server_addresses
@@ -176,8 +183,8 @@ void peri_listener_close(struct peri_server *server);
 
 // session.c
 
-/// Begins a session, in HTTP.
-/// @param fd      transferred
+/// Begins a session, in HTTP or with a TLS handshake.
+/// @param fd      transferred; it comes from the listener
 /// @param ip      whom it is from
 /// @param refused there are too many: it gets a 503 and is closed
 void peri_session_begin(struct peri_server *server, const struct peri_listener *listener, int fd,
@@ -197,11 +204,15 @@ void peri_session_close(struct peri_session *session);
 /// All is written: says so to the peer, and reads on for close_s at most.
 void peri_session_linger(struct peri_session *session);
 
-/// Sends without waiting. A failing socket is marked dead.
+/// Sends without waiting. A failing socket is marked dead. Bytes that were taken may still wait for
+/// the socket: peri_session_flush tells.
 /// @return bytes taken, 0 when it would block or is dead
 size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n);
 
-/// Sends a part of a file without waiting, straight from the system's cache of it.
+/// Sends on what was taken and waits for the socket. @return true when nothing of it is left
+bool peri_session_flush(struct peri_session *session);
+
+/// Sends a part of a file without waiting.
 /// @return bytes taken, 0 when it would block or is dead; -1: the file can't be read there
 ssize_t peri_session_send_file(struct peri_session *session, int file, uint64_t at, size_t n);
 

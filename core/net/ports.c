@@ -116,7 +116,7 @@ static size_t port_write(void *self, void *transport, const struct iovec *iov, i
         offered += iov[i].iov_len;
     }
     size_t taken = peri_session_send(session, iov, n);
-    if (taken < offered && !session->dead) {
+    if ((taken < offered || peri_stream_is_full(&session->stream)) && !session->dead) {
         session->want_write = true;
         session->taken_ms = peri_server_now(session->server);
         peri_session_note_full(session);

@@ -248,7 +248,7 @@ static bool send_out(struct peri_session *session) {
     if (iov.iov_len > 0) {
         http->out_at += peri_session_send(session, &iov, 1);
     }
-    if (http->out_at < http->out.len) {
+    if (http->out_at < http->out.len || !peri_session_flush(session)) {
         return false;
     }
     http->out.len = http->out_at = 0;

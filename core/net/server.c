@@ -7,17 +7,31 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "net/certificates.h"
 #include "net/internal.h"
 #include "net/service.h"
 
 enum {
     LAST_TURNS = 1000, ///< for `close` handlers, once the host ends
     LOG_TICK_MS = 250,
+    CERTIFICATES_MS = 1000, ///< between two looks at their files
 };
 
 static void on_log(uv_timer_t *timer) {
     (void)timer;
     peri_log_tick();
+}
+
+static void on_poll_certificates(uv_timer_t *timer) {
+    struct peri_server *server = timer->data;
+    peri_certificates_poll(server->certificates);
+}
+
+static void on_hangup(uv_signal_t *signal, int number) {
+    struct peri_server *server = signal->data;
+    (void)number;
+    peri_log(PERI_LOG_INFO, "SIGHUP: the certificates are read anew");
+    peri_certificates_reload(server->certificates);
 }
 
 static void on_idle(uv_idle_t *idle) {
@@ -127,8 +141,8 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     peri_list_init(&server->working);
     peri_list_init(&server->closing);
     peri_addresses_init(&server->uses);
-    uv_timer_t *const timers[] = {&server->tick,   &server->wake, &server->drain,
-                                  &server->resume, &server->log,  &server->forget};
+    uv_timer_t *const timers[] = {&server->tick, &server->wake,   &server->drain, &server->resume,
+                                  &server->log,  &server->forget, &server->poll};
     for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++) {
         (void)uv_timer_init(&server->loop, timers[i]);
         timers[i]->data = server;
@@ -141,6 +155,8 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
         (void)uv_signal_init(&server->loop, &server->signals[i]);
         server->signals[i].data = server;
     }
+    (void)uv_signal_init(&server->loop, &server->hangup);
+    server->hangup.data = server;
     peri_wheel_init(&server->wheel, peri_server_now(server));
     (void)signal(SIGPIPE, SIG_IGN);
     struct peri_ports ports = peri_server_ports(server);
@@ -165,7 +181,26 @@ static size_t descriptor_limit(void) {
     return descriptors - descriptors / 10;
 }
 
+/// @return PERI_OK; PERI_E_INVALID or PERI_E_MEMORY
+static int begin_tls(struct peri_server *server, struct peri_buffer *error) {
+    const struct peri_server_options *options = &server->options;
+    if (options->tls_pair_count == 0) {
+        return PERI_OK;
+    }
+    server->certificates =
+        peri_certificates_new(options->tls_pairs, options->tls_pair_count, error);
+    if (!server->certificates) {
+        return error->len > 0 ? PERI_E_INVALID : PERI_E_MEMORY;
+    }
+    server->tls = peri_tls_loop_new(server->certificates);
+    return server->tls ? PERI_OK : PERI_E_MEMORY;
+}
+
 int peri_server_listen(struct peri_server *server, struct peri_buffer *error) {
+    int rc = begin_tls(server, error);
+    if (rc != PERI_OK) {
+        return rc;
+    }
     size_t most = descriptor_limit();
     size_t wanted = (size_t)server->limits->connections;
     if (wanted > most) {
@@ -196,6 +231,11 @@ static void end_all(struct peri_server *server) {
 }
 
 int peri_server_start(struct peri_server *server) {
+    if (server->tls && (uv_signal_start(&server->hangup, on_hangup, SIGHUP) < 0 ||
+                        uv_timer_start(&server->poll, on_poll_certificates, CERTIFICATES_MS,
+                                       CERTIFICATES_MS) < 0)) {
+        return PERI_E_SYSTEM;
+    }
     return uv_signal_start(&server->signals[0], on_signal, SIGINT) < 0 ||
                    uv_signal_start(&server->signals[1], on_signal, SIGTERM) < 0
                ? PERI_E_SYSTEM
@@ -236,6 +276,8 @@ void peri_server_free(struct peri_server *server) {
     assert(rc == 0);
     (void)rc;
     peri_addresses_deinit(&server->uses);
+    peri_tls_loop_free(server->tls);
+    peri_certificates_free(server->certificates);
     peri_map_deinit(&server->exchanges);
     peri_buffer_deinit(&server->addresses);
     peri_free(server);

@@ -29,12 +29,20 @@ struct peri_asset {
     struct peri_str content;
 };
 
+/// A certificate with its chain and the private key that belongs to it: paths of files in PEM form.
+struct peri_tls_pair {
+    const char *certificate, *key;
+};
+
 struct peri_server_options {
     /// Not used when a service manager has passed sockets (LISTEN_FDS).
     const struct peri_endpoint *endpoints;
     size_t endpoint_count;
     /// Whom to believe about the addresses of others. Its ranges outlive the server.
     struct peri_ip_set trusted_proxies;
+    /// With any, what is not a socket of the file system speaks TLS. The first is the default.
+    const struct peri_tls_pair *tls_pairs;
+    size_t tls_pair_count;
     const struct peri_limits *limits; ///< final when peri_server_listen is called
     const struct peri_router *router; ///< filled when peri_server_run is called
     const char *public_dir;           ///< NULL for no files
@@ -50,16 +58,17 @@ struct peri_server_options {
 /// @return owned; NULL when out of memory
 PERI_MUST_CHECK struct peri_server *peri_server_new(const struct peri_server_options *options);
 
-/// Binds and listens. Who connects waits until peri_server_run.
+/// Reads the certificates, binds and listens. Who connects waits until peri_server_run.
 /// @param error on failure: appended with one line for the user
-/// @return PERI_OK; PERI_E_SYSTEM; PERI_E_MEMORY
+/// @return PERI_OK; PERI_E_SYSTEM; PERI_E_INVALID (a certificate or key); PERI_E_MEMORY
 PERI_MUST_CHECK int peri_server_listen(struct peri_server *server, struct peri_buffer *error);
 
-/// Where it listens, a line each: "http://HOST:PORT" or "unix:PATH", or what is read with "proxy:".
-/// Borrowed.
+/// Where it listens, a line each: "http://HOST:PORT", "https://HOST:PORT" or "unix:PATH", or what is
+/// read with "proxy:". Borrowed.
 struct peri_str peri_server_addresses(const struct peri_server *server);
 
-/// From here on SIGINT and SIGTERM are the server's, and wait for peri_server_run.
+/// From here on SIGINT and SIGTERM are the server's, and wait for peri_server_run. With TLS SIGHUP
+/// is, too: it has the certificates read anew.
 /// @return PERI_OK; PERI_E_SYSTEM when they can't be had
 PERI_MUST_CHECK int peri_server_start(struct peri_server *server);
 

@@ -1,12 +1,10 @@
 // A session: one accepted socket from its first byte to its last, whatever is spoken on it. What
 // the socket is watched for, when it is read, and how it ends.
 #include <assert.h>
-#include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 /// False while what was read must wait: for a handler, for an answer to be written.
 static bool is_reading(const struct peri_session *session) {
     switch ((enum session_stage)session->stage) {
+    case SESSION_TLS: return true;
     case SESSION_HTTP: return session->http->phase == HTTP_READING;
     case SESSION_WS: return !session->paused;
     case SESSION_LINGER: return true;
@@ -36,7 +35,8 @@ static void watch(struct peri_session *session) {
     } else if (!session->left) {
         events = UV_DISCONNECT; // a FIN, noticed while reading is paused; once, as it stays true
     }
-    if (session->want_write && !session->dead) {
+    bool may_write = session->want_write && session->stage != SESSION_TLS;
+    if ((may_write || peri_stream_is_full(&session->stream)) && !session->dead) {
         events |= UV_WRITABLE;
     }
     if (events == session->polled) {
@@ -52,6 +52,7 @@ static void watch(struct peri_session *session) {
 
 static uint64_t due_ms(const struct peri_session *session) {
     switch ((enum session_stage)session->stage) {
+    case SESSION_TLS: return session->http->since_ms + session->server->limits->head_ms;
     case SESSION_HTTP: return peri_http_due(session);
     case SESSION_WS: return peri_ws_due(session);
     case SESSION_LINGER: return session->since_ms + session->server->limits->close_ms;
@@ -77,9 +78,28 @@ static void settle(struct peri_session *session) {
     }
 }
 
+static void log_tls(const struct peri_session *session, const char *what, const char *why) {
+    const struct peri_conn *conn =
+        session->stage == SESSION_WS ? peri_hub_attached(session->server->hub, session->key) : NULL;
+    const struct peri_log_field fields[] = {
+        {"why", peri_str_of(why)},
+        {"remote", conn            ? peri_conn_remote(conn)
+                   : session->http ? peri_str_of(session->http->remote)
+                                   : peri_str_of("?")},
+        {0},
+    };
+    peri_log_fields(PERI_LOG_INFO, peri_str_of(what), fields);
+}
+
+static void fail_handshake(struct peri_session *session, const char *why) {
+    log_tls(session, "TLS handshake failed", why);
+    peri_session_linger(session); // for the alert that says so
+}
+
 void peri_session_on_timer(struct peri_session *session) {
     if (due_ms(session) <= peri_server_now(session->server)) {
         switch ((enum session_stage)session->stage) {
+        case SESSION_TLS: fail_handshake(session, "it is late (head_s)"); break;
         case SESSION_HTTP: peri_http_late(session); break;
         case SESSION_WS: peri_ws_late(session); break;
         case SESSION_LINGER: peri_session_close(session); break;
@@ -103,6 +123,7 @@ static void feed(struct peri_session *session, struct peri_span *in) {
     bool more = true;
     while (more && in->len > 0 && !session->closing && is_reading(session)) {
         switch ((enum session_stage)session->stage) {
+        case SESSION_TLS: break; // it brings nothing
         case SESSION_HTTP:
             peri_http_input(session, in);
             more = in->len == 0 || !peri_budget_is_spent(&budget);
@@ -147,6 +168,7 @@ static void keep(struct peri_session *session, const struct peri_span *in) {
 static void on_eof(struct peri_session *session) {
     session->eof = true;
     switch ((enum session_stage)session->stage) {
+    case SESSION_TLS:
     case SESSION_HTTP:
     case SESSION_LINGER: peri_session_close(session); break;
     case SESSION_WS: peri_ws_eof(session); break;
@@ -160,22 +182,71 @@ static void read_proxy_header(struct peri_session *session, struct peri_span *in
     }
 }
 
+/// What the peer sends by TLS is not understood any longer.
+static void on_broken_tls(struct peri_session *session) {
+    const char *why = peri_tls_why(session->stream.tls);
+    switch ((enum session_stage)session->stage) {
+    case SESSION_TLS: fail_handshake(session, why); break;
+    case SESSION_HTTP:
+        log_tls(session, "TLS failed", why);
+        peri_session_linger(session);
+        break;
+    case SESSION_WS:
+        log_tls(session, "TLS failed", why);
+        session->dead = true;
+        on_eof(session);
+        break;
+    case SESSION_LINGER: break; // nothing is understood there
+    }
+}
+
+/// Who speaks plain HTTP hears in plain HTTP why that is wrong.
+static void on_plain_http(struct peri_session *session) {
+    peri_stream_drop_tls(&session->stream);
+    session->stage = SESSION_HTTP;
+    session->http->close = true;
+    if (session->http->phase == HTTP_READING) { // else there is an answer already
+        peri_http_refuse(session, 400, "this port speaks TLS: use https:// or wss://", NULL);
+    }
+    peri_session_want_turn(session);
+}
+
+static void note_handshake(struct peri_session *session) {
+    if (session->stage == SESSION_TLS && peri_tls_is_open(session->stream.tls)) {
+        session->stage = SESSION_HTTP;
+        peri_session_want_turn(session); // for an answer that has waited
+    }
+}
+
 /// One recv. @return true when there may be more
 static bool read_once(struct peri_session *session) {
     struct peri_server *server = session->server;
-    ssize_t n = recv(session->fd, server->buffer, sizeof server->buffer, MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) {
-        return true;
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !session->hangup) {
+    size_t n = 0;
+    int rc = peri_stream_read(&session->stream, server->buffer, &n);
+    note_handshake(session);
+    if (rc == PERI_AGAIN && !session->hangup) {
         return false;
     }
-    if (n <= 0) {
+    if (rc == PERI_E_PROTOCOL) {
+        on_broken_tls(session);
+        return false;
+    }
+    if (rc == PERI_E_INVALID) {
+        on_plain_http(session);
+        return false;
+    }
+    if (rc != PERI_OK) {
         on_eof(session);
         return false;
     }
+    if (peri_stream_has_ended(&session->stream)) {
+        peri_session_want_turn(session); // the socket will not say so
+    }
+    if (n == 0) {
+        return true;
+    }
     session->quiet_ms = peri_server_now(server);
-    struct peri_span in = {server->buffer, (size_t)n};
+    struct peri_span in = {server->buffer, n};
     read_proxy_header(session, &in);
     feed(session, &in);
     if (in.len > 0 && !session->closing) {
@@ -196,6 +267,7 @@ static void on_left(struct peri_session *session) {
     bool first = !session->left;
     session->left = true;
     switch ((enum session_stage)session->stage) {
+    case SESSION_TLS: break; // it is always reading
     case SESSION_HTTP:
         // Half-closing after a request is legal, so that one is still answered.
         if (session->hangup || session->http->upgrade) {
@@ -213,7 +285,21 @@ static void on_left(struct peri_session *session) {
     }
 }
 
+/// The peer shall know that all is said. Without a way to, it is over.
+static void end_stream(struct peri_session *session) {
+    if (peri_stream_end(&session->stream) < 0) {
+        peri_session_close(session);
+    }
+}
+
 static void on_writable(struct peri_session *session) {
+    if (!peri_session_flush(session)) {
+        return;
+    }
+    if (session->stage == SESSION_LINGER) {
+        end_stream(session);
+        return;
+    }
     if (session->stage == SESSION_WS) {
         struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
         if (conn) {
@@ -258,9 +344,9 @@ void peri_session_turn(struct peri_session *session) {
         peri_ws_resume(session);
     }
     feed_backlog(session);
-    if (session->hangup && !session->closing) {
+    if ((session->hangup || peri_stream_has_ended(&session->stream)) && !session->closing) {
         read_rest(session);
-        if (!session->closing && !session->eof && !is_reading(session)) {
+        if (session->hangup && !session->closing && !session->eof && !is_reading(session)) {
             on_left(session);
         }
     }
@@ -281,53 +367,50 @@ static void fail_socket(struct peri_session *session) {
     peri_session_want_turn(session);
 }
 
-size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n) {
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, // sendmsg only reads it
-                             .msg_iovlen = (size_t)n};
-    if (session->dead) {
+/// @return n if they were taken, 0 if the socket has failed
+static size_t note_sent(struct peri_session *session, int rc, size_t n) {
+    if (rc != PERI_OK) {
+        fail_socket(session);
         return 0;
     }
-    for (;;) {
-        ssize_t taken = sendmsg(session->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (taken >= 0) {
-            session->taken_ms = peri_server_now(session->server);
-            return (size_t)taken;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM) {
-            return 0;
-        }
-        if (errno != EINTR) {
-            fail_socket(session);
-            return 0;
-        }
+    if (n > 0) {
+        session->taken_ms = peri_server_now(session->server);
     }
+    return n;
+}
+
+size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n) {
+    size_t taken = 0;
+    if (session->dead || session->stage == SESSION_TLS) {
+        return 0;
+    }
+    int rc = peri_stream_send(&session->stream, iov, n, &taken);
+    return note_sent(session, rc, taken);
+}
+
+bool peri_session_flush(struct peri_session *session) {
+    if (!peri_stream_is_full(&session->stream) || session->dead) {
+        return true;
+    }
+    size_t sent = 0;
+    int rc = peri_tls_flush(session->stream.tls, &sent);
+    (void)note_sent(session, rc, sent);
+    return session->dead || !peri_stream_is_full(&session->stream);
 }
 
 ssize_t peri_session_send_file(struct peri_session *session, int file, uint64_t at, size_t n) {
-    off_t offset = (off_t)at; // within the size of a file
-    while (!session->dead) {
-        ssize_t taken = sendfile(session->fd, file, &offset, n);
-        if (taken > 0) {
-            session->taken_ms = peri_server_now(session->server);
-            return taken;
-        }
-        if (taken == 0 || errno == EIO || errno == EINVAL) {
-            return -1; // it is shorter by now, or its disk has failed
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM) {
-            return 0;
-        }
-        if (errno != EINTR) {
-            fail_socket(session);
-        }
+    size_t taken = 0;
+    if (session->dead) {
+        return 0;
     }
-    return 0;
+    int rc = peri_stream_send_file(&session->stream, file, at, n, &taken);
+    return rc == PERI_E_SYSTEM ? -1 : (ssize_t)note_sent(session, rc, taken);
 }
 
 /// 0 where the system can't tell.
 static int unacked_bytes(const struct peri_session *session) {
     int bytes = 0;
-    return ioctl(session->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+    return ioctl(session->stream.fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
 void peri_session_note_full(struct peri_session *session) {
@@ -350,8 +433,10 @@ void peri_session_linger(struct peri_session *session) {
     peri_session_want_turn(session); // for the backlog, which may be what is handled just now
     session->want_write = false;
     session->since_ms = peri_server_now(session->server);
-    if (session->eof || session->left || session->dead || shutdown(session->fd, SHUT_WR) < 0) {
+    if (session->eof || session->left || session->dead) {
         peri_session_close(session);
+    } else {
+        end_stream(session);
     }
 }
 
@@ -359,13 +444,15 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
                         const struct peri_ip *ip, bool refused) {
     struct peri_session *session = peri_calloc(1, sizeof *session);
     struct peri_http *http = session ? peri_http_new(server, ip) : NULL;
-    if (!http || uv_poll_init(&server->loop, &session->poll, fd) < 0) {
+    struct peri_tls *tls = http && listener->tls ? peri_tls_new(server->tls, fd) : NULL;
+    if (!http || (listener->tls && !tls) || uv_poll_init(&server->loop, &session->poll, fd) < 0) {
         peri_log(PERI_LOG_ERROR, "out of memory: a connection is refused");
         if (http) {
             session->http = http;
             session->server = server;
             peri_http_drop(session);
         }
+        peri_tls_free(tls);
         peri_free(session);
         close(fd);
         return;
@@ -374,7 +461,8 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     session->server = server;
     session->http = http;
-    session->fd = fd;
+    session->stream = (struct peri_stream){tls, fd};
+    session->stage = tls ? SESSION_TLS : SESSION_HTTP;
     session->quiet_ms = session->taken_ms = http->since_ms = peri_server_now(server);
     peri_list_init(&session->work);
     peri_list_push(&server->sessions, &session->link);
@@ -419,5 +507,5 @@ void peri_session_release(struct peri_session *session) {
     peri_connection_deinit(&session->ws);
     peri_free(session->backlog);
     uv_close((uv_handle_t *)&session->poll, on_closed);
-    close(session->fd);
+    peri_stream_deinit(&session->stream);
 }

@@ -162,13 +162,15 @@ void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
         if (session->dead) {
             continue;
         }
-        peri_hub_written(hub, conn, taken, taken < offered);
-        if (taken < offered) {
+        bool full = taken < offered || peri_stream_is_full(&session->stream);
+        peri_hub_written(hub, conn, taken, full);
+        if (full) {
             session->want_write = true;
             break;
         }
     }
-    if (!session->dead && !session->want_write && !write_head(session)) {
+    if (!session->dead && !session->want_write &&
+        !(write_head(session) && peri_session_flush(session))) {
         session->want_write = true;
     }
     if (session->want_write) {
