@@ -1,0 +1,647 @@
+"""TLS: versions, names, tickets, reloads, and peers that do with records what they like."""
+
+import datetime
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+
+import pytest
+from wire_tls import TlsClient
+
+from conftest import Host
+from support.certificates import Authority, Pair
+from wire import (
+    CLOSE,
+    LIMIT_S,
+    PING,
+    PONG,
+    TEXT,
+    Client,
+    Wire,
+    close_frame,
+    frame,
+    head,
+    upgrade_head,
+)
+
+TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+YEAR = datetime.timedelta(days=365)
+
+TALK = """
+local ws = require "ws"
+local closes, drains, member = ws.json.array {}, ws.json.array {}, nil
+return {
+  open = function(conn, req)
+    if req.query.feed then
+      conn:join "feed"
+      member = conn
+    end
+  end,
+  message = function(conn, data, kind) conn:send(data, kind) end,
+  drain = function(_, missed) drains[#drains + 1] = missed end,
+  close = function(_, code) closes[#closes + 1] = code end,
+  request = function(req)
+    if req.query.sleep then ws.sleep(tonumber(req.query.sleep)) end
+    if req.query.size then
+      ws.room("feed"):broadcast(("x"):rep(tonumber(req.query.size)), { slow = req.query.slow })
+    end
+    return 200, {
+      closes = closes, drains = drains, count = ws.all:count(), body = #req.body,
+      buffered = member and member.buffered or 0,
+    }
+  end,
+}
+"""
+
+
+@pytest.fixture
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def pair(authority):
+    return authority.issue("localhost")
+
+
+@pytest.fixture
+def talk(serve, pair):
+    """A host by TLS: talk(flags...)."""
+
+    def start(*flags: str, **limits) -> Host:
+        limit_flags = [f"--limit={name}={value}" for name, value in limits.items()]
+        return serve({"talk.lua": TALK}, *pair.flags, *flags, *limit_flags)
+
+    return start
+
+
+@pytest.fixture
+def dial(authority):
+    """A client, its handshake done: dial(host, ...)."""
+    clients = []
+
+    def connect(host: Host, version=None, **options) -> TlsClient:
+        context = options.pop("context", None) or authority.context(version)
+        clients.append(TlsClient(host.port, context, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.socket.close()
+
+
+@pytest.fixture
+def join(dial):
+    """The same with a WebSocket open."""
+
+    def connect(host: Host, version=None, path="/talk", **options) -> TlsClient:
+        client = dial(host, version, **options)
+        assert client.upgrade(path).status == 101
+        return client
+
+    return connect
+
+
+def ask(dial, host: Host, query: str = "") -> dict:
+    client = dial(host)
+    answer = client.request(f"/talk{query}", Connection="close")
+    assert answer.status == 200
+    client.socket.close()
+    return json.loads(answer.body)
+
+
+def say(client: Client, text: str) -> None:
+    client.text(text)
+    assert client.hear_text() == text
+
+
+def serial(client: TlsClient) -> int:
+    return int(client.tls.getpeercert()["serialNumber"], 16)
+
+
+def names_of(client: TlsClient) -> list[str]:
+    return [value for _, value in client.tls.getpeercert()["subjectAltName"]]
+
+
+# Versions, ALPN, ciphers
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_websocket_by_tls_talks_and_ends_with_goodbyes_both_ways(talk, join, version):
+    host = talk()
+    assert host.http.startswith("https://localhost:")
+    client = join(host, version)
+    assert client.tls.version() == version.name.replace("v1_", "v1.")
+    assert re.search("GCM|CHACHA20", client.tls.cipher()[0])
+    assert client.tls.compression() is None
+    say(client, "hello")
+    client.send(close_frame(1000))
+    assert client.hear_close() == (1000, "")
+    assert client.rest() == b"" and client.goodbye
+    assert host.count("level=warn") == 0, host.text()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_older_versions_are_refused_and_the_log_says_so(talk, authority, dial, version):
+    host = talk()
+    context = authority.context(version)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError, match="(?i)protocol.version"):
+        dial(host, context=context)
+    host.wait_log('msg="TLS handshake failed" why="unsupported protocol" remote=127.0.0.1')
+
+
+@pytest.mark.parametrize("name", ["AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "AES128-GCM-SHA256"])
+def test_ciphers_without_forward_secrecy_or_authentication_are_refused(talk, authority, dial, name):
+    context = authority.context(TLS12)
+    context.set_ciphers(name)
+    with pytest.raises(ssl.SSLError, match="(?i)handshake.failure"):
+        dial(talk(), context=context)
+
+
+def test_alpn_is_http_1_1_or_nothing(talk, authority, dial):
+    host = talk()
+    context = authority.context()
+    assert dial(host, context=context).tls.selected_alpn_protocol() is None
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    assert dial(host, context=context).tls.selected_alpn_protocol() == "http/1.1"
+    context.set_alpn_protocols(["h2"])
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        dial(host, context=context)
+
+
+# Names
+
+
+def test_a_client_gets_the_certificate_for_the_name_it_asks_for(serve, authority, dial):
+    first = authority.issue("localhost")
+    second = authority.issue("two.example", "zwei.example", rsa_bits=2048)
+    wild = authority.issue("*.wild.example")
+    host = serve({"talk.lua": TALK}, *first.flags, *second.flags, *wild.flags)
+    for version in (TLS12, TLS13):
+        assert names_of(dial(host, version)) == ["localhost"]
+        for name in ("two.example", "ZWEI.example"):
+            assert names_of(dial(host, version, name=name)) == ["two.example", "zwei.example"]
+        assert names_of(dial(host, version, name="a.wild.example")) == ["*.wild.example"]
+        context = authority.context(version)
+        context.check_hostname = False
+        for name in (None, "a.b.wild.example", "nobody.example", "127.0.0.1"):
+            assert names_of(dial(host, context=context, name=name)) == ["localhost"]
+
+
+# Tickets
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_ticket_resumes_a_session_also_after_a_reload(talk, join, authority, version):
+    host = talk()
+    context = authority.context(version)
+    first = join(host, context=context)
+    say(first, "the tickets of 1.3 come with this")
+    assert not first.tls.session_reused
+    host.signal(signal.SIGHUP)
+    host.wait_log("certificate read anew")
+    second = join(host, context=context, session=first.tls.session)
+    assert second.tls.session_reused
+    say(second, "again")
+
+
+# The start
+
+
+@pytest.fixture
+def bad(authority, pair, tmp_path):
+    """Flags that end the start, by what is wrong."""
+    other = authority.issue("other.example")
+    rsa = authority.issue("rsa.example", rsa_bits=2048)
+    sealed = authority.issue("sealed.example", passphrase=b"secret")
+    weak = authority.issue("weak.example", rsa_bits=1024)
+    nothing = tmp_path / "nothing.pem"
+    nothing.write_text("nothing")
+    return {
+        "missing": (Pair(tmp_path / "no.pem", pair.key), "no.pem can't be used: No such file"),
+        "no key": (Pair(pair.cert, tmp_path / "no.key"), "no.key can't be read: No such file"),
+        "folder": (Pair(tmp_path, pair.key), " holds no certificate in PEM form"),
+        "no pem": (Pair(nothing, pair.key), "nothing.pem holds no certificate in PEM form"),
+        "no pem key": (Pair(pair.cert, nothing), "nothing.pem holds no private key in PEM form"),
+        "swapped": (Pair(pair.key, pair.cert), "holds no certificate in PEM form"),
+        "other": (Pair(pair.cert, other.key), "does not belong to the certificate"),
+        "other kind": (Pair(pair.cert, rsa.key), "does not belong to the certificate"),
+        "sealed": (sealed, "sealed.example.key has a passphrase, which nobody is there to type"),
+        "weak": (weak, "weak.example.pem can't be used: ee key too small"),
+    }
+
+
+@pytest.mark.parametrize(
+    "what",
+    "missing|no key|folder|no pem|no pem key|swapped|other|other kind|sealed|weak".split("|"),
+)
+def test_a_pair_that_can_not_be_used_ends_the_start_with_one_line(run, bad, what):
+    files, expected = bad[what]
+    status, out, err = run("serve", str(files.cert.parent), "--port=0", *files.flags)
+    (line,) = [line for line in err.splitlines() if line.startswith("perigee: ")]
+    assert (status, out) == (1, "")
+    assert expected in line
+
+
+def test_a_certificate_without_its_key_ends_the_start(run, pair, tmp_path):
+    status, _, err = run("serve", str(tmp_path), "--port=0", "--tls-cert", str(pair.cert))
+    assert status == 1
+    assert "tls_cert has 1 files and tls_key 0: each certificate needs its key" in err
+
+
+@pytest.mark.parametrize("lasts, what", [(-1, "has expired"), (-2, "has expired")])
+def test_an_expired_certificate_is_served_with_a_warning(serve, authority, dial, lasts, what):
+    expired = authority.issue("localhost", lasts=lasts * YEAR)
+    host = serve({"talk.lua": TALK}, *expired.flags)
+    host.wait_log(f'level=warn msg="the certificate {expired.cert} {what}: clients will refuse it')
+    with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+        dial(host)
+
+
+def test_settings_of_tls_may_stand_in_the_file_of_config(serve, folder, pair, dial):
+    folder({"machine.lua": f'return {{ tls_cert = "{pair.cert}", tls_key = {{"{pair.key}"}} }}'})
+    config = folder({}) / "machine.lua"
+    host = serve({"s/talk.lua": TALK}, "--config", str(config))
+    assert host.http.startswith("https://")
+    dial(host)
+
+
+# Reload
+
+
+def replace(old: Pair, new: Pair) -> None:
+    """As certbot does: one after the other, each at once."""
+    for to, of in ((old.cert, new.cert), (old.key, new.key)):
+        shutil.copy(of, f"{to}.new")
+        os.replace(f"{to}.new", to)
+
+
+def test_new_files_are_shown_to_new_connections_and_the_living_go_on(
+    talk, authority, pair, dial, join
+):
+    host = talk()
+    old = join(host)
+    say(old, "before")
+    replace(pair, authority.issue("localhost", file="renewed"))
+    host.wait_log("certificate read anew")
+    new = join(host)
+    assert serial(new) > serial(old)
+    say(old, "x" * 100_000)
+    say(new, "after")
+    old.send(close_frame(1000))
+    assert old.hear_close() == (1000, "")
+    assert host.count("level=warn") == 0
+
+
+def test_bad_new_files_leave_the_old_ones_serving_and_say_why(talk, authority, pair, dial):
+    host = talk()
+    number = serial(dial(host))
+    good = pair.key.read_bytes()
+    pair.key.write_text("half of a k")
+    host.wait_log(f'level=warn msg="{pair.key} holds no private key in PEM form: the one before')
+    assert serial(dial(host)) == number
+    pair.key.write_bytes(good)
+    host.wait_log("certificate read anew")
+    replace(pair, authority.issue("localhost", file="stale", lasts=-YEAR))
+    host.wait_log(f'level=warn msg="the certificate {pair.cert} has expired: the one before serve')
+    pair.cert.unlink()
+    host.wait_log(f"level=warn msg=\"the certificate {pair.cert} can't be used: No such file")
+    assert serial(dial(host)) == number
+
+
+def test_sighup_reads_certificates_anew_at_once(talk, authority, pair, dial):
+    host = talk()
+    number = serial(dial(host))
+    replace(pair, authority.issue("localhost", file="renewed"))
+    host.signal(signal.SIGHUP)
+    host.wait_log("SIGHUP: the certificates are read anew")
+    host.wait(lambda: host.count("certificate read anew") >= 1)
+    assert serial(dial(host)) > number
+
+
+# Records as the peer likes them
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_handshake_byte_by_byte_is_a_handshake(talk, join, version):
+    client = join(talk(), version, byte_by_byte=True)
+    client.trickle(client.seal(frame(TEXT, "slowly")))
+    assert client.hear_text() == "slowly"
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_many_records_in_one_segment_are_all_heard(talk, join, version):
+    """None may wait in OpenSSL for a socket that will not be readable again."""
+    client = join(talk(), version)
+    texts = [str(i) for i in range(3000)]
+    client.socket.sendall(client.seal(*(frame(TEXT, text) for text in texts)))
+    assert [client.hear_text() for _ in texts] == texts
+
+
+def test_the_first_bytes_may_come_with_the_end_of_the_handshake(talk, dial):
+    client = dial(talk(), TLS13, handshake=False)
+    client.shake_hands(hold=True)
+    client.socket.sendall(client.seal(upgrade_head("/talk"), frame(TEXT, "hi")))
+    assert client.answer().status == 101
+    assert client.hear_text() == "hi"
+
+
+def test_a_frame_may_be_cut_anywhere_by_records(talk, join):
+    client = join(talk())
+    bytes_ = frame(TEXT, "x" * 300) + frame(PING, b"p") + frame(TEXT, "y")
+    for i in range(len(bytes_)):
+        client.socket.sendall(client.seal(bytes_[i : i + 1]))
+    assert client.hear_text() == "x" * 300
+    assert client.hear() == (PONG, b"p")
+    assert client.hear_text() == "y"
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_large_messages_go_both_ways(talk, join, version):
+    client = join(talk(), version)
+    for size in (0, 1, 16383, 16384, 16385, 65536, 300_000, 1 << 20):
+        say(client, "m" * size)
+
+
+def test_large_messages_both_ways_at_once_do_not_lock_up(talk, join):
+    """The host can't write while the client doesn't read, and still has to read."""
+    client = join(talk())
+    size, count = 500_000, 12
+    client.socket.settimeout(0.1)
+    left = client.seal(*(frame(TEXT, "m" * size) for _ in range(count)))
+    while left:
+        try:
+            left = left[client.socket.send(left) :]
+        except TimeoutError:
+            client.socket.settimeout(LIMIT_S)
+            assert client.hear_text() == "m" * size
+            client.socket.settimeout(0.1)
+            count -= 1
+    client.socket.settimeout(LIMIT_S)
+    for _ in range(count):
+        assert client.hear_text() == "m" * size
+
+
+def openssl(host: Host, *args: str) -> subprocess.Popen:
+    if not (path := shutil.which("openssl")):
+        pytest.fail("no openssl here: tools/setup test installs it")
+    return subprocess.Popen(
+        [path, "s_client", "-connect", f"127.0.0.1:{host.port}", *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def converse(process: subprocess.Popen, *steps: tuple[bytes, bytes]) -> bytes:
+    """Types each, and waits for what must come of it. All that came."""
+    os.set_blocking(process.stdout.fileno(), False)
+    seen = b""
+    try:
+        for typed, expected in steps:
+            process.stdin.write(typed)
+            process.stdin.flush()
+            end = time.monotonic() + LIMIT_S
+            at = len(seen)
+            while expected not in seen[at:]:
+                over = process.poll() is not None or time.monotonic() > end
+                chunk = process.stdout.read()
+                assert chunk or not over, seen.decode(errors="replace")
+                seen += chunk or b""
+                time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    return seen
+
+
+def test_renegotiation_is_refused(talk):
+    process = openssl(talk(), "-tls1_2")
+    seen = converse(process, (b"", b"Verify return code"), (b"R\n", b"no renegotiation"))
+    assert b"Compression: NONE" in seen and b"Secure Renegotiation IS supported" in seen
+
+
+def test_a_key_update_that_is_asked_for_is_answered(talk):
+    request = head("/talk").replace(b"\r\n", b"\n")
+    process = openssl(talk(), "-tls1_3", "-crlf")
+    converse(
+        process,
+        (b"", b"Verify return code"),
+        (b"K\n", b"KEYUPDATE"),
+        (request, b"200 OK"),
+        (b"K\n", b"KEYUPDATE"),
+        (request, b"200 OK"),
+    )
+
+
+# Ends
+
+
+def test_a_socket_that_ends_without_goodbye_is_an_end_like_any_other(talk, dial, join):
+    host = talk()
+    join(host).socket.close()
+    join(host).reset()
+    part = join(host)
+    part.socket.sendall(part.seal(frame(TEXT, "x" * 5000))[:-100])
+    part.socket.close()
+    goodbye = join(host)
+    goodbye.socket.sendall(goodbye.seal_goodbye())
+    assert goodbye.rest() == b"" and goodbye.goodbye
+    host.wait(lambda: ask(dial, host)["closes"] == [1006] * 4)
+    assert ask(dial, host)["count"] == 0
+    assert host.count("TLS failed") == 0, host.text()
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_who_says_goodbye_behind_a_request_is_answered(talk, dial, version):
+    """close_notify in the same segment, and no FIN that would make the socket readable again."""
+    host = talk()
+    for query in ("", "?sleep=0.1"):
+        client = dial(host, version)
+        client.socket.sendall(client.seal(head(f"/talk{query}")) + client.seal_goodbye())
+        assert client.answer().status == 200
+        assert client.rest() == b"" and client.goodbye
+
+
+def test_a_broken_record_costs_its_connection_only(talk, dial, join):
+    host = talk()
+    bad, good = join(host), join(host)
+    record = bytearray(bad.seal(frame(TEXT, "x" * 100)))
+    record[-1] ^= 1
+    bad.socket.sendall(record)
+    host.wait_log('msg="TLS failed" why="decryption failed or bad record mac" remote=127.0.0.1')
+    host.wait(lambda: ask(dial, host)["closes"] == [1006])
+    say(good, "still here")
+
+
+def test_a_handshake_that_takes_too_long_is_cut_off(talk):
+    host = talk(head_s=0.3)
+    with host.wire() as silent, host.wire() as slow:
+        slow.send(b"\x16\x03\x01\x02\x00\x01")
+        assert silent.rest() == slow.rest() == b""
+    host.wait_log('msg="TLS handshake failed" why="it is late (head_s)"', 2)
+
+
+def test_a_head_that_is_late_is_408_by_tls(talk, dial):
+    client = dial(talk(head_s=1))
+    assert client.answer().status == 408
+    assert client.rest() == b"" and client.goodbye
+
+
+# Peers that speak something else
+
+
+@pytest.mark.parametrize("begin", [Wire.send, Wire.trickle])
+def test_plain_http_hears_that_this_port_speaks_tls(talk, begin):
+    host = talk()
+    with host.wire() as wire:
+        begin(wire, head("/talk"))
+        answer = wire.answer()
+        assert (answer.status, answer["connection"]) == (400, "close")
+        assert answer.body == b"400 Bad Request: this port speaks TLS: use https:// or wss://\n"
+        assert wire.rest() == b""
+    host.wait_log("this port speaks TLS")
+
+
+def test_rubbish_ends_and_does_not_fill_the_log(talk, join):
+    host = talk()
+    for _ in range(60):
+        with host.wire() as wire:
+            wire.send(b"\x00\xff rubbish " * 4)
+            wire.rest()
+    say(join(host), "still here")
+    host.wait(lambda: host.count("TLS handshake failed") > 10)
+    assert host.count("TLS handshake failed") < 40, host.text()
+
+
+def test_who_says_nothing_and_leaves_is_no_news(talk, join):
+    host = talk()
+    for _ in range(5):
+        host.wire().socket.close()
+    say(join(host), "still here")
+    assert host.count("TLS handshake failed") == 0
+
+
+def test_a_client_that_does_not_trust_us_is_in_the_log(talk, dial):
+    host = talk()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        dial(host, context=ssl.create_default_context())
+    host.wait_log('msg="TLS handshake failed" why="tlsv1 alert unknown ca" remote=127.0.0.1')
+
+
+# Beside the WebSocket
+
+
+def test_unix_sockets_stay_plain(serve, pair, dial, tmp_path):
+    path = tmp_path / "p.sock"
+    host = serve(
+        {"talk.lua": TALK}, *pair.flags, "--port=0", f"--listen=unix:{path}", "--host=127.0.0.1"
+    )
+    dial(host)
+    with socket.socket(socket.AF_UNIX) as plain:
+        plain.settimeout(LIMIT_S)
+        plain.connect(str(path))
+        plain.sendall(head("/talk"))
+        assert plain.recv(12) == b"HTTP/1.1 200"
+
+
+def test_one_too_many_hears_so_by_tls(talk, dial):
+    host = talk(connections=1)
+    dial(host)
+    answer = dial(host).answer()
+    assert (answer.status, answer["retry-after"]) == (503, "10")
+
+
+def test_files_go_out_whole(serve, pair, dial):
+    big = os.urandom(3_000_000)
+    host = serve({"talk.lua": TALK, "public/big.bin": big, "public/a.txt": b"small"}, *pair.flags)
+    client = dial(host, receive_buffer=8192)
+    assert client.request("/big.bin").body == big
+    assert client.request("/a.txt").body == b"small"
+    part = client.request("/big.bin", Range="bytes=1000000-2500000")
+    assert (part.status, part.body) == (206, big[1_000_000:2_500_001])
+    assert client.request("/big.bin", "HEAD")["content-length"] == str(len(big))
+    pipelined = head("/big.bin") + head("/a.txt")
+    client.send(pipelined)
+    assert (client.answer().body, client.answer().body) == (big, b"small")
+
+
+def test_a_body_comes_whole(talk, dial):
+    client = dial(talk())
+    answer = client.request("/talk", "POST", b"b" * 1_000_000)
+    assert json.loads(answer.body)["body"] == 1_000_000
+
+
+def test_pages_of_the_same_host_may_connect_and_no_others(talk, dial):
+    host = talk()
+    at = f"localhost:{host.port}"
+    assert dial(host).upgrade("/talk", Host=at, Origin=f"https://{at}").status == 101
+    assert dial(host).upgrade("/talk", Host=at, Origin="https://evil.example").status == 403
+
+
+# Slow readers
+
+
+def fill(dial, host: Host, slow: str, size: int) -> None:
+    """Broadcasts until something waits for the slow one."""
+    for _ in range(400):
+        if ask(dial, host, f"?slow={slow}&size={size}")["buffered"] > 0:
+            return
+    raise AssertionError("its socket takes everything")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_slow_reader_is_closed_with_1013_behind_whole_frames(talk, dial, join, version):
+    host = talk(outbox_soft="64 KiB")
+    client = join(host, version, "/talk?feed=yes", receive_buffer=4096)
+    fill(dial, host, "close", 200_000)
+    ask(dial, host, "?slow=close&size=200000")
+    host.wait(lambda: ask(dial, host)["closes"] == [1013])
+    while (heard := client.hear())[0] == TEXT:
+        assert heard[1] == b"x" * 200_000
+    assert heard == (CLOSE, (1013).to_bytes(2) + b"too slow")
+    assert client.rest() == b"" and client.goodbye
+
+
+def test_what_a_slow_reader_misses_is_counted_and_the_rest_is_whole(talk, dial, join):
+    host = talk(outbox_soft="64 KiB")
+    client = join(host, path="/talk?feed=yes", receive_buffer=4096)
+    fill(dial, host, "drop", 200_000)
+    for _ in range(5):
+        ask(dial, host, "?slow=drop&size=200000")
+    while not (drains := ask(dial, host)["drains"]):
+        assert client.hear_text() == "x" * 200_000
+    assert drains == [5]
+    client.text("in step again")
+    while (text := client.hear_text()) != "in step again":
+        assert text == "x" * 200_000
+
+
+def test_who_reads_nothing_is_lost_after_stall_s(talk, dial, join):
+    host = talk(stall_s=1)
+    client = join(host, path="/talk?feed=yes", receive_buffer=4096)
+    fill(dial, host, "close", 60_000)
+    host.wait_log('why="it takes nothing (stall_s)"')
+    host.wait(lambda: ask(dial, host)["closes"] == [1006])
+    client.socket.close()
+
+
+# The host's end
+
+
+def test_a_host_that_stops_closes_in_order(talk, join):
+    host = talk()
+    client = join(host)
+    host.signal()
+    assert client.hear_close()[0] == 1001
+    client.send(close_frame(1001))
+    assert client.rest() == b"" and client.goodbye
+    assert host.end() == 0
