@@ -18,10 +18,11 @@ static void print_help(void) {
         "usage: perigee connect URL [--header 'NAME: VALUE']... [--protocol NAME]...\n"
         "                       [--origin ORIGIN] [--binary] [--ping SECONDS]\n"
         "                       [--count N] [--wait SECONDS|forever]\n"
+        "                       [--ca FILE | --insecure]\n"
         "\n"
-        "A WebSocket client. URL is ws://HOST[:PORT][/PATH]; http:// means the same. On a "
-        "terminal,\n"
-        "each line that you type is a message. Ctrl-D ends, Ctrl-C too, a second one at once.\n"
+        "A WebSocket client. URL is ws://HOST[:PORT][/PATH], or wss:// for TLS; http:// and\n"
+        "https:// mean the same. On a terminal, each line that you type is a message. Ctrl-D\n"
+        "ends, Ctrl-C too, a second one at once.\n"
         "In a pipe, each line of stdin is a message, and each message a line on stdout.\n"
         "\n"
         "  --header 'NAME: VALUE'  sent with the opening request; may be given again\n"
@@ -32,6 +33,8 @@ static void print_help(void) {
         "  --count N               ends after N messages; the end of stdin does not end it\n"
         "  --wait SECONDS          listens that long after the end of stdin (default: 0, or with\n"
         "                          --count forever)\n"
+        "  --ca FILE               trusts those whose certificates are in there, not the system's\n"
+        "  --insecure              trusts anybody, so that TLS protects from listeners only\n"
         "\n"
         "exit status: 0 when it ended as it should: by you, or by the other side with 1000, 1001 "
         "or\n"
@@ -111,6 +114,11 @@ static bool read_ping(struct connect_options *options, const char *text) {
     return true;
 }
 
+static bool read_ca(struct connect_options *options, const char *text) {
+    options->trust.ca = text;
+    return true;
+}
+
 static bool read_count(struct connect_options *options, const char *text) {
     char *end;
     unsigned long long count = strtoull(text, &end, 10);
@@ -131,6 +139,7 @@ static int read_valued(struct connect_options *options, int argc, char **argv, i
     } valued[] = {
         {"--header", read_header}, {"--protocol", read_protocol}, {"--origin", read_origin},
         {"--wait", read_wait},     {"--ping", read_ping},         {"--count", read_count},
+        {"--ca", read_ca},
     };
     for (size_t i = 0; i < sizeof valued / sizeof valued[0]; i++) {
         const char *value = NULL;
@@ -157,6 +166,8 @@ static enum peri_exit read_options(struct connect_options *options, bool *help, 
             *help = true;
         } else if (strcmp(argv[i], "--binary") == 0) {
             options->binary = true;
+        } else if (strcmp(argv[i], "--insecure") == 0) {
+            options->trust.anybody = true;
         } else if (argv[i][0] == '-') {
             peri_complain("connect has no option \"%s\": see perigee connect --help", argv[i]);
             return PERI_EXIT_USAGE;
@@ -170,6 +181,10 @@ static enum peri_exit read_options(struct connect_options *options, bool *help, 
     }
     if (!options->url && !*help) {
         peri_complain("where to? As in perigee connect ws://localhost:8000/echo");
+        return PERI_EXIT_USAGE;
+    }
+    if (options->trust.anybody && options->trust.ca) {
+        peri_complain("either --ca or --insecure: with the latter nobody's certificate is checked");
         return PERI_EXIT_USAGE;
     }
     if (!options->has_wait && options->count > 0) {
@@ -201,10 +216,10 @@ static bool hold_standard_descriptors(void) {
 
 static enum peri_exit dial_and_talk(const struct connect_options *options) {
     struct peri_buffer rest = {0}, greeting = {0};
-    int fd = -1;
-    enum peri_exit status = connect_dial(options, &fd, &rest, &greeting);
+    struct connect_wire wire = {.fd = -1};
+    enum peri_exit status = connect_dial(options, &wire, &rest, &greeting);
     if (status == PERI_EXIT_DONE) {
-        status = connect_talk(options, fd, &rest, peri_buffer_str(&greeting));
+        status = connect_talk(options, &wire, &rest, peri_buffer_str(&greeting));
     }
     peri_buffer_deinit(&greeting);
     return status;

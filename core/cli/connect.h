@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "cli/command.h"
+#include "net/tls_client.h"
 #include "proto/connection.h"
 #include "proto/field.h"
 
@@ -17,6 +18,7 @@ struct connect_options {
     size_t field_count;
     struct peri_str *protocols;
     size_t protocol_count;
+    struct peri_tls_trust trust;
     bool binary;      ///< lines go as binary messages
     int64_t ping_ms;  ///< 0: no pings
     int64_t wait_ms;  ///< to listen once stdin has ended; -1: until the other side closes
@@ -31,14 +33,41 @@ struct connect_options {
 
 int64_t connect_now_ms(void); ///< of the monotonic clock
 
+// connect_wire.c
+
+/// A connection's bytes. Without a socket fd is -1.
+struct connect_wire {
+    int fd;                      ///< owned, not blocking
+    struct peri_tls_client *tls; ///< owned; NULL: the bytes go as they are
+};
+
+enum { WIRE_READ_BYTES = PERI_TLS_CLIENT_READ_BYTES }; ///< at least
+
+/// @param size at least WIRE_READ_BYTES
+/// @param n    on PERI_OK: bytes; 0 at the end
+/// @return PERI_OK, PERI_AGAIN, PERI_E_SYSTEM (connect_wire_why)
+PERI_MUST_CHECK int connect_wire_read(struct connect_wire *wire, uint8_t *bytes, size_t size,
+                                      size_t *n);
+
+/// After PERI_AGAIN the next call has to bring the same bytes, and may bring more.
+/// @param n on PERI_OK: bytes that were taken
+/// @return PERI_OK, PERI_AGAIN, PERI_E_SYSTEM (connect_wire_why)
+PERI_MUST_CHECK int connect_wire_write(struct connect_wire *wire, const uint8_t *bytes, size_t size,
+                                       size_t *n);
+
+/// Why one of them has just failed. Borrowed.
+const char *connect_wire_why(const struct connect_wire *wire);
+
+void connect_wire_close(struct connect_wire *wire);
+
 // connect_dial.c
 
 /// Makes the connection: resolves, connects, shakes hands, follows redirects. Says on stderr what
 /// went wrong.
-/// @param fd        on DONE: owned by the caller, not blocking
+/// @param wire      on DONE: owned by the caller
 /// @param rest      on DONE: owned by the caller, what came behind the 101
 /// @param greeting  on DONE: one line about where it leads is appended
-enum peri_exit connect_dial(const struct connect_options *options, int *fd,
+enum peri_exit connect_dial(const struct connect_options *options, struct connect_wire *wire,
                             struct peri_buffer *rest, struct peri_buffer *greeting);
 
 // connect_link.c
@@ -49,9 +78,9 @@ enum {
     MESSAGE_MAX = 16 * 1024 * 1024, ///< either way
 };
 
-/// An open connection, seen from the client. Zero-initialised owns nothing but fd 0.
+/// An open connection, seen from the client.
 struct connect_link {
-    int fd;
+    struct connect_wire wire;
     struct peri_connection ws;
     struct peri_buffer out; ///< frames, from out_sent on still to be sent
     size_t out_sent;
@@ -65,9 +94,10 @@ struct connect_link {
     bool has_ended;  ///< no more bytes come
 };
 
-/// @param fd    owned from here
+/// @param wire  moved
 /// @param rest  moved: what came behind the handshake
-void connect_link_init(struct connect_link *link, int fd, struct peri_buffer *rest);
+void connect_link_init(struct connect_link *link, struct connect_wire *wire,
+                       struct peri_buffer *rest);
 void connect_link_deinit(struct connect_link *link);
 
 /// Bytes that wait to be sent.
@@ -192,10 +222,10 @@ unsigned connect_signals_take(void);
 // connect_session.c
 
 /// Talks until one side ends it.
-/// @param fd    owned from here
+/// @param wire  moved
 /// @param rest  moved
-enum peri_exit connect_talk(const struct connect_options *options, int fd, struct peri_buffer *rest,
-                            struct peri_str greeting);
+enum peri_exit connect_talk(const struct connect_options *options, struct connect_wire *wire,
+                            struct peri_buffer *rest, struct peri_str greeting);
 
 // connect_terminal.c
 

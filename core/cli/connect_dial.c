@@ -31,7 +31,7 @@ struct dial {
     struct peri_buffer request, rest;
     struct peri_response_parser *parser;
     const struct peri_response *response; ///< borrowed from parser
-    int fd;
+    struct connect_wire wire;
 };
 
 static enum peri_exit fail_memory(void) {
@@ -123,12 +123,12 @@ static enum peri_exit open_socket(struct dial *dial) {
         return PERI_EXIT_FAILED;
     }
     int error = 0;
-    for (const struct addrinfo *at = found; at && dial->fd < 0; at = at->ai_next) {
-        dial->fd = connect_to(at);
-        error = dial->fd < 0 ? errno : 0;
+    for (const struct addrinfo *at = found; at && dial->wire.fd < 0; at = at->ai_next) {
+        dial->wire.fd = connect_to(at);
+        error = dial->wire.fd < 0 ? errno : 0;
     }
     freeaddrinfo(found);
-    if (dial->fd < 0) {
+    if (dial->wire.fd < 0) {
         peri_complain(
             url->is_ipv6 ? "can't connect to [%s]:%s: %s%s" : "can't connect to %s:%s: %s%s", host,
             port, strerror(error), error == ECONNREFUSED ? ": does anything listen there?" : "");
@@ -137,37 +137,68 @@ static enum peri_exit open_socket(struct dial *dial) {
     return PERI_EXIT_DONE;
 }
 
-// HTTP
+// TLS
 
-static bool write_all(int fd, const struct peri_buffer *bytes, int64_t deadline_ms) {
-    for (size_t at = 0; at < bytes->len;) {
-        ssize_t n = send(fd, bytes->ptr + at, bytes->len - at, MSG_NOSIGNAL);
-        if (n >= 0) {
-            at += (size_t)n; // not negative
-        } else if ((errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) ||
-                   !wait_for(fd, POLLOUT, deadline_ms)) {
-            return false;
-        }
+static enum peri_exit shake_hands(struct dial *dial) {
+    const struct connect_options *options = dial->options;
+    struct peri_str host = dial->opening.url.host;
+    int64_t deadline_ms = connect_now_ms() + CONNECT_MS;
+    struct peri_buffer error = {0};
+    enum peri_tls_wait wait = PERI_TLS_WAIT_READ;
+    int rc = peri_tls_client_new(&dial->wire.tls, dial->wire.fd, host, &options->trust, &error);
+    if (rc == PERI_E_INVALID) {
+        peri_complain("%.*s", (int)error.len, (const char *)error.ptr);
     }
-    return true;
+    peri_buffer_deinit(&error);
+    if (rc != PERI_OK) {
+        return rc == PERI_E_INVALID ? PERI_EXIT_FAILED : fail_memory();
+    }
+    while ((rc = peri_tls_client_shake_hands(dial->wire.tls, &wait)) == PERI_AGAIN &&
+           wait_for(dial->wire.fd, wait == PERI_TLS_WAIT_READ ? POLLIN : POLLOUT, deadline_ms)) {
+    }
+    switch (rc) {
+    case PERI_OK: return PERI_EXIT_DONE;
+    case PERI_AGAIN: peri_complain("the TLS handshake failed: %s", strerror(errno)); break;
+    case PERI_E_INVALID:
+        peri_complain("%.*s is not to be trusted: %s. See --ca and --insecure", PERI_SHOWN(host),
+                      peri_tls_client_why(dial->wire.tls));
+        break;
+    default:
+        peri_complain("the TLS handshake failed: %s", peri_tls_client_why(dial->wire.tls));
+        break;
+    }
+    return PERI_EXIT_FAILED;
 }
 
-/// Reads until the response is whole. Sets *why, unless errno says it.
+// HTTP
+
+static int write_all(struct connect_wire *wire, const struct peri_buffer *bytes,
+                     int64_t deadline_ms) {
+    int rc = PERI_OK;
+    for (size_t at = 0, n = 0; at < bytes->len && rc == PERI_OK; at += n) {
+        n = 0;
+        rc = connect_wire_write(wire, bytes->ptr + at, bytes->len - at, &n);
+        if (rc == PERI_AGAIN) {
+            rc = wait_for(wire->fd, POLLOUT, deadline_ms) ? PERI_OK : PERI_E_CLOSED;
+        }
+    }
+    return rc;
+}
+
+/// Reads until the response is whole. Sets *why, unless the wire says it.
 static int read_response(struct dial *dial, int64_t deadline_ms, const char **why) {
-    uint8_t bytes[4096];
+    uint8_t bytes[WIRE_READ_BYTES];
     int rc = PERI_AGAIN;
     while (rc == PERI_AGAIN) {
-        if (!wait_for(dial->fd, POLLIN, deadline_ms)) {
-            return PERI_E_SYSTEM;
-        }
-        ssize_t n = recv(dial->fd, bytes, sizeof bytes, 0);
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        size_t n = 0;
+        int read = connect_wire_read(&dial->wire, bytes, sizeof bytes, &n);
+        if (read == PERI_AGAIN && wait_for(dial->wire.fd, POLLIN, deadline_ms)) {
             continue;
         }
-        if (n < 0) {
-            return PERI_E_SYSTEM;
+        if (read != PERI_OK) {
+            return read == PERI_AGAIN ? PERI_E_CLOSED : read;
         }
-        struct peri_span in = {bytes, (size_t)n}; // not negative
+        struct peri_span in = {bytes, n};
         rc = n > 0 ? peri_response_parser_feed(dial->parser, &in, &dial->response)
                    : peri_response_parser_end(dial->parser, &dial->response);
         if (rc == PERI_OK) {
@@ -193,13 +224,17 @@ static enum peri_exit ask(struct dial *dial) {
     if (!dial->parser || peri_opening_write(&dial->request, &dial->opening) != PERI_OK) {
         return fail_memory();
     }
-    int rc = write_all(dial->fd, &dial->request, deadline_ms)
-                 ? read_response(dial, deadline_ms, &why)
-                 : PERI_E_SYSTEM;
+    int rc = write_all(&dial->wire, &dial->request, deadline_ms);
+    if (rc == PERI_OK) {
+        rc = read_response(dial, deadline_ms, &why);
+    }
     switch (rc) {
     case PERI_OK: return PERI_EXIT_DONE;
     case PERI_E_INVALID: peri_complain("no WebSocket there: %s", why); break;
-    case PERI_E_SYSTEM: peri_complain("the connection failed: %s", strerror(errno)); break;
+    case PERI_E_SYSTEM:
+        peri_complain("the connection failed: %s", connect_wire_why(&dial->wire));
+        break;
+    case PERI_E_CLOSED: peri_complain("the connection failed: %s", strerror(errno)); break;
     default: return fail_memory();
     }
     return PERI_EXIT_FAILED;
@@ -245,7 +280,8 @@ static bool is_redirect(const struct peri_response *response, struct peri_str *l
 }
 
 static int greet(struct peri_buffer *greeting, const struct dial *dial, struct peri_str protocol) {
-    int rc = peri_buffer_printf(greeting, "connected to ws://");
+    int rc = peri_buffer_printf(greeting, "connected to %s://",
+                                dial->opening.url.is_secure ? "wss" : "ws");
     if (rc == PERI_OK) {
         rc = peri_ws_url_write_host(greeting, &dial->opening.url); // without a password in the URL
     }
@@ -273,10 +309,7 @@ static enum peri_exit judge(struct dial *dial, struct peri_buffer *greeting) {
 }
 
 static void end_try(struct dial *dial) {
-    if (dial->fd >= 0) {
-        (void)close(dial->fd);
-        dial->fd = -1;
-    }
+    connect_wire_close(&dial->wire);
     peri_response_parser_free(dial->parser);
     dial->parser = NULL;
     dial->request.len = dial->rest.len = 0;
@@ -292,6 +325,11 @@ static enum peri_exit turn_to(struct dial *dial, struct peri_str location) {
     }
     if (peri_ws_url_parse(&url, peri_buffer_str(&next), &why) != PERI_OK) {
         complain_of("redirected to no WebSocket: ", peri_buffer_str(&next));
+        peri_buffer_deinit(&next);
+        return PERI_EXIT_FAILED;
+    }
+    if (dial->opening.url.is_secure && !url.is_secure) {
+        complain_of("redirected to where nothing is encrypted: ", peri_buffer_str(&next));
         peri_buffer_deinit(&next);
         return PERI_EXIT_FAILED;
     }
@@ -314,11 +352,10 @@ static enum peri_exit turn_to(struct dial *dial, struct peri_str location) {
 static enum peri_exit follow(struct dial *dial, struct peri_buffer *greeting) {
     for (int redirects = 0;; redirects++) {
         struct peri_str location;
-        if (dial->opening.url.is_secure) {
-            peri_complain("TLS is not there yet: only ws:// can be reached");
-            return PERI_EXIT_FAILED;
-        }
         enum peri_exit status = open_socket(dial);
+        if (status == PERI_EXIT_DONE && dial->opening.url.is_secure) {
+            status = shake_hands(dial);
+        }
         if (status == PERI_EXIT_DONE) {
             status = ask(dial);
         }
@@ -339,7 +376,7 @@ static enum peri_exit follow(struct dial *dial, struct peri_buffer *greeting) {
     }
 }
 
-enum peri_exit connect_dial(const struct connect_options *options, int *fd,
+enum peri_exit connect_dial(const struct connect_options *options, struct connect_wire *wire,
                             struct peri_buffer *rest, struct peri_buffer *greeting) {
     struct dial dial = {
         .options = options,
@@ -347,7 +384,7 @@ enum peri_exit connect_dial(const struct connect_options *options, int *fd,
                     .field_count = options->field_count,
                     .protocols = options->protocols,
                     .protocol_count = options->protocol_count},
-        .fd = -1,
+        .wire = {.fd = -1},
     };
     const char *why = NULL;
     if (peri_ws_url_parse(&dial.opening.url, peri_str_of(options->url), &why) != PERI_OK) {
@@ -356,9 +393,9 @@ enum peri_exit connect_dial(const struct connect_options *options, int *fd,
     }
     enum peri_exit status = follow(&dial, greeting);
     if (status == PERI_EXIT_DONE) {
-        *fd = dial.fd;
+        *wire = dial.wire;
         *rest = dial.rest;
-        dial.fd = -1;
+        dial.wire = (struct connect_wire){.fd = -1};
         dial.rest = (struct peri_buffer){0};
     }
     end_try(&dial);

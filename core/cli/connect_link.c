@@ -1,24 +1,23 @@
 // Frames both ways on an open connection. Writing is by queue, so that nobody waits for the peer.
-#include <errno.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "cli/connect.h"
 
 enum { FRAGMENTS_MAX = 65536 };
 
-void connect_link_init(struct connect_link *link, int fd, struct peri_buffer *rest) {
+void connect_link_init(struct connect_link *link, struct connect_wire *wire,
+                       struct peri_buffer *rest) {
     *link = (struct connect_link){
-        .fd = fd,
+        .wire = *wire,
         .ws = {.role = PERI_CLIENT,
                .max_message_bytes = MESSAGE_MAX,
                .max_fragments = FRAGMENTS_MAX},
         .rest = *rest,
         .input = {rest->ptr, rest->len},
     };
+    *wire = (struct connect_wire){.fd = -1};
     *rest = (struct peri_buffer){0};
 }
 
@@ -26,7 +25,7 @@ void connect_link_deinit(struct connect_link *link) {
     peri_connection_deinit(&link->ws);
     peri_buffer_deinit(&link->out);
     peri_buffer_deinit(&link->rest);
-    (void)close(link->fd);
+    connect_wire_close(&link->wire);
 }
 
 size_t connect_link_waiting(const struct connect_link *link) {
@@ -35,7 +34,7 @@ size_t connect_link_waiting(const struct connect_link *link) {
 
 size_t connect_link_unconfirmed(const struct connect_link *link) {
     int n = 0;
-    return ioctl(link->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0; // tcp(7)
+    return ioctl(link->wire.fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0; // tcp(7)
 }
 
 int connect_link_send(struct connect_link *link, enum peri_opcode opcode, struct peri_str payload) {
@@ -94,14 +93,14 @@ int connect_link_flush(struct connect_link *link) {
         return rc;
     }
     while (connect_link_waiting(link) > 0) {
-        ssize_t n = send(link->fd, link->out.ptr + link->out_sent, connect_link_waiting(link),
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0) {
-            bool is_full = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+        size_t n = 0;
+        rc = connect_wire_write(&link->wire, link->out.ptr + link->out_sent,
+                                connect_link_waiting(link), &n);
+        if (rc != PERI_OK) {
             drop_sent(link);
-            return is_full ? PERI_OK : PERI_E_SYSTEM;
+            return rc == PERI_AGAIN ? PERI_OK : rc;
         }
-        link->out_sent += (size_t)n; // not negative
+        link->out_sent += n;
     }
     peri_buffer_clear(&link->out, LINK_FULL_BYTES);
     link->out_sent = 0;
@@ -109,13 +108,13 @@ int connect_link_flush(struct connect_link *link) {
 }
 
 int connect_link_receive(struct connect_link *link) {
-    ssize_t n = recv(link->fd, link->read, sizeof link->read, MSG_DONTWAIT);
-    if (n < 0) {
-        bool is_empty = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-        return is_empty ? PERI_AGAIN : PERI_E_SYSTEM;
+    size_t n = 0;
+    int rc = connect_wire_read(&link->wire, link->read, sizeof link->read, &n);
+    if (rc != PERI_OK) {
+        return rc;
     }
     link->has_ended = n == 0;
-    link->input = (struct peri_span){link->read, (size_t)n}; // not negative
+    link->input = (struct peri_span){link->read, n};
     return PERI_OK;
 }
 

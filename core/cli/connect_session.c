@@ -205,7 +205,7 @@ static void take_events(struct session *s) {
 static void receive(struct session *s) {
     int rc = connect_link_receive(&s->link);
     if (rc == PERI_E_SYSTEM && s->phase < ENDING) {
-        on_loss(s, strerror(errno));
+        on_loss(s, connect_wire_why(&s->link.wire));
     } else if (rc == PERI_E_SYSTEM) {
         s->link.has_ended = true; // as good as a FIN
     } else if (s->phase == CLOSING) {
@@ -404,7 +404,7 @@ static void turn(struct session *s) {
                                 events_if(connect_link_waiting(&s->link) > 0, POLLOUT));
     struct pollfd polled[POLLED] = {
         // What is not asked for is left out, since an end or an error is always told.
-        [LINK] = {.fd = link_events ? s->link.fd : -1, .events = link_events},
+        [LINK] = {.fd = link_events ? s->link.wire.fd : -1, .events = link_events},
         [INPUT] = {.fd = reads_input ? STDIN_FILENO : -1, .events = POLLIN},
         [OUTPUT] = {.fd = s->screen.terminal || s->screen.is_gone ? -1 : STDOUT_FILENO,
                     .events = events_if(has_output, POLLOUT)},
@@ -476,11 +476,11 @@ static void converse(struct session *s) {
     }
 }
 
-enum peri_exit connect_talk(const struct connect_options *options, int fd, struct peri_buffer *rest,
-                            struct peri_str greeting) {
+enum peri_exit connect_talk(const struct connect_options *options, struct connect_wire *wire,
+                            struct peri_buffer *rest, struct peri_str greeting) {
     struct session *s = peri_calloc(1, sizeof *s); // the link's buffer is large for a stack
     if (!s) {
-        (void)close(fd);
+        connect_wire_close(wire);
         peri_buffer_deinit(rest);
         peri_complain("out of memory");
         return PERI_EXIT_FAILED;
@@ -492,7 +492,7 @@ enum peri_exit connect_talk(const struct connect_options *options, int fd, struc
     };
     s->deadline_ms = -1;
     s->ping_due_ms = connect_now_ms() + options->ping_ms;
-    connect_link_init(&s->link, fd, rest);
+    connect_link_init(&s->link, wire, rest);
     s->signals = connect_signals_begin();
     if (s->signals < 0) {
         give_up(s, "signals can't be taken");

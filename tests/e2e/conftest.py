@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import host as support
+from support.certificates import Authority
 from support.host import ROOT, START_S
 from wire import Client, Wire
 
@@ -75,6 +76,11 @@ class Host(support.Host):
     def get(self, path="/", method="GET", **fields):
         with self.wire() as wire:
             return wire.request(path, method, **fields)
+
+
+@pytest.fixture
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ import pytest
 from wire_tls import TlsClient
 
 from conftest import Host
-from support.certificates import Authority, Pair
+from support.browser import Browser, ChatPage
+from support.certificates import Pair
+from support.host import SCRIPTS
 from wire import (
     CLOSE,
     LIMIT_S,
@@ -58,11 +60,6 @@ return {
   end,
 }
 """
-
-
-@pytest.fixture
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
@@ -645,3 +642,20 @@ def test_a_host_that_stops_closes_in_order(talk, join):
     client.send(close_frame(1001))
     assert client.rest() == b"" and client.goodbye
     assert host.end() == 0
+
+
+# A browser
+
+
+def test_two_pages_chat_by_tls(pair):
+    flags = ("--ignore-certificate-errors",)
+    with Host(SCRIPTS, pair.flags) as host, Browser(*flags) as one, Browser(*flags) as two:
+        ann, bo = (ChatPage(browser, f"{host.http}/#tea") for browser in (one, two))
+        ann.rename("Ann")
+        bo.rename("Bo")
+        ann.say("Is this private?")
+        bo.wait_for_message("Ann", "Is this private?")
+        bo.say("Nobody between us reads it.")
+        ann.wait_for_message("Bo", "Nobody between us reads it.")
+        assert one.console() == two.console() == []
+        assert host.count("TLS") == 0, host.text()

@@ -1,7 +1,9 @@
 """Certificates for tests: signed by an authority that lives as long as the test does."""
 
 import datetime
+import ipaddress
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,12 @@ NOTHING = serialization.NoEncryption()
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _alternative(text: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        return x509.IPAddress(ipaddress.ip_address(text))
+    return x509.DNSName(text)
 
 
 def _pem(key, passphrase: bytes = b"") -> bytes:
@@ -74,7 +82,7 @@ class Authority:
         passphrase: bytes = b"",
         rsa_bits: int = 0,
     ) -> Pair:
-        """A certificate for these names, with a key of its own.
+        """A certificate for these names or addresses, with a key of its own.
 
         @param file   what the two files are called, where it is not the first name
         @param lasts  negative: it expired that long ago
@@ -84,7 +92,7 @@ class Authority:
             if rsa_bits
             else ec.generate_private_key(ec.SECP256R1())
         )
-        wanted = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        wanted = x509.SubjectAlternativeName([_alternative(name) for name in names])
         cert = self._sign(_name(names[0]), key.public_key(), lasts, [(wanted, False)])
         at = self.folder / (file or names[0].replace("*", "any"))
         pair = Pair(at.with_name(at.name + ".pem"), at.with_name(at.name + ".key"))
