@@ -327,6 +327,18 @@ static int check_proxies(const struct peri_server *server, struct peri_buffer *e
     return rc == PERI_OK ? PERI_E_SYSTEM : rc;
 }
 
+/// Sockets of the file system are for who is on the machine, a proxy as a rule.
+static void check_tls_has_use(const struct peri_server *server) {
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (server->listeners[i].tls) {
+            return;
+        }
+    }
+    if (server->tls) {
+        peri_log(PERI_LOG_WARN, "tls_cert is of no use: unix: sockets do not speak TLS");
+    }
+}
+
 int peri_listener_bind(struct peri_server *server, struct peri_buffer *error) {
     const struct peri_server_options *options = &server->options;
     struct peri_service_names names;
@@ -348,7 +360,9 @@ int peri_listener_bind(struct peri_server *server, struct peri_buffer *error) {
     if (rc == PERI_OK && passed > 0) {
         peri_log(PERI_LOG_INFO, "listening on sockets that were passed (LISTEN_FDS): %d", passed);
     }
-    if (rc != PERI_OK) {
+    if (rc == PERI_OK) {
+        check_tls_has_use(server);
+    } else {
         unbind(server, 0);
     }
     return rc;

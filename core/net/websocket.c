@@ -201,7 +201,8 @@ void peri_ws_resume(struct peri_session *session) {
 
 void peri_ws_finish(struct peri_session *session) {
     struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
-    bool written = !conn || peri_outbox_is_empty(peri_conn_outbox(conn));
+    bool written = !conn || (peri_outbox_is_empty(peri_conn_outbox(conn)) &&
+                             !peri_stream_is_full(&session->stream));
     if (!session->ended || (!session->dead && (session->http || !written))) {
         return;
     }

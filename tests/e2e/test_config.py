@@ -309,7 +309,9 @@ def test_a_file_that_is_not_there_is_1(refused, tmp_path):
     assert status == 1 and "none.lua: No such file" in line
 
 
-@pytest.mark.parametrize("name", ["host", "port", "listen", "log_format", "log_level"])
+@pytest.mark.parametrize(
+    "name", ["host", "port", "listen", "tls_cert", "tls_key", "log_format", "log_level"]
+)
 def test_what_decides_about_the_machine_is_refused_in_perigee_lua(refused, name):
     status, line = refused({"perigee.lua": f"return {{\n  {name} = '1',\n}}"})
     flag, variable = "--" + name.replace("_", "-"), "PERIGEE_" + name.upper()

@@ -14,10 +14,10 @@ import time
 import pytest
 from wire_tls import TlsClient
 
-from conftest import Host
+from conftest import Host, program
 from support.browser import Browser, ChatPage
 from support.certificates import Pair
-from support.host import SCRIPTS
+from support.host import SCRIPTS, Process, wait_until
 from wire import (
     CLOSE,
     LIMIT_S,
@@ -76,6 +76,21 @@ def talk(serve, pair):
         return serve({"talk.lua": TALK}, *pair.flags, *flags, *limit_flags)
 
     return start
+
+
+@pytest.fixture
+def run_plain(folder):
+    """A host that listens on no port: run_plain(FLAGS..)."""
+    processes = []
+
+    def start(*flags: str) -> Process:
+        processes.append(Process([program(), "serve", str(folder({})), *flags]))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.signal()
+        assert process.end() == 0
 
 
 @pytest.fixture
@@ -548,6 +563,12 @@ def test_unix_sockets_stay_plain(serve, pair, dial, tmp_path):
         plain.connect(str(path))
         plain.sendall(head("/talk"))
         assert plain.recv(12) == b"HTTP/1.1 200"
+
+
+def test_certificates_for_unix_sockets_only_are_told_to_be_of_no_use(run_plain, pair, tmp_path):
+    process = run_plain(*pair.flags, f"--listen=unix:{tmp_path}/p.sock")
+    process.wait_for_line(re.compile("listening on unix:"), LIMIT_S)
+    wait_until(lambda: "tls_cert is of no use" in "".join(process.log), "a warning")
 
 
 def test_one_too_many_hears_so_by_tls(talk, dial):
