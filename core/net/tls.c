@@ -15,9 +15,10 @@ enum {
     /// From one recv. With the part of a record that OpenSSL has already, all of it fits into what
     /// peri_tls_read fills, so nothing waits in OpenSSL that epoll knows nothing of.
     CIPHER_BYTES = PERI_TLS_READ_BYTES - SSL3_RT_MAX_PACKET_SIZE,
-    KEPT_BYTES = 2 * RECORD_BYTES, ///< of the shared buffer for what is said
-    /// Of a connection's unsent bytes: a record, and answers to the peer's key updates. Who asks
-    /// for more without reading is cut off.
+    KEPT_BYTES = 4 * RECORD_BYTES, ///< of the shared buffer for what is said
+    SEND_BYTES = 2 * RECORD_BYTES, ///< a socket that is full costs no more memory than that
+    /// Of a connection's unsent bytes: what was sent at once, and answers to the peer's key updates.
+    /// Who asks for more without reading is cut off.
     UNSENT_MAX = 64 * 1024,
 };
 
@@ -210,6 +211,7 @@ int peri_tls_flush(struct peri_tls *tls, size_t *sent) {
     return deliver(tls, sent);
 }
 
+/// Puts a record into `out`. When enough has gathered there, it is sent.
 static int send_record(struct peri_tls *tls, const uint8_t *bytes, size_t n) {
     size_t written, sent;
     ERR_clear_error();
@@ -218,7 +220,7 @@ static int send_record(struct peri_tls *tls, const uint8_t *bytes, size_t n) {
         peri_buffer_clear(&tls->loop->out, KEPT_BYTES);
         return PERI_E_CLOSED;
     }
-    return deliver(tls, &sent);
+    return tls->loop->out.len < SEND_BYTES ? PERI_OK : deliver(tls, &sent);
 }
 
 /// Where in an iov we are.
@@ -253,6 +255,18 @@ static struct peri_str next_record(struct peri_tls_loop *loop, struct cursor *cu
     return peri_str((const char *)loop->record, gathered);
 }
 
+/// Sends what has gathered.
+static int finish_send(struct peri_tls *tls, int rc, size_t total, size_t *taken) {
+    size_t sent;
+    if (rc == PERI_OK && tls->loop->out.len > 0) {
+        rc = deliver(tls, &sent);
+    }
+    if (rc == PERI_OK) {
+        *taken = total;
+    }
+    return rc;
+}
+
 int peri_tls_send(struct peri_tls *tls, const struct iovec *iov, int n, size_t *taken) {
     struct cursor cursor = {iov, n, 0};
     size_t sent, total = 0;
@@ -268,32 +282,28 @@ int peri_tls_send(struct peri_tls *tls, const struct iovec *iov, int n, size_t *
         rc = send_record(tls, (const uint8_t *)record.ptr, record.len);
         total += record.len;
     }
-    if (rc == PERI_OK) {
-        *taken = total;
-    }
-    return rc;
+    return finish_send(tls, rc, total, taken);
 }
 
 int peri_tls_send_file(struct peri_tls *tls, int file, uint64_t at, size_t n, size_t *taken) {
     uint8_t *record = tls->loop->record;
     size_t total = 0;
-    while (total < n && !peri_tls_is_full(tls)) {
+    int rc = PERI_OK;
+    while (rc == PERI_OK && total < n && !peri_tls_is_full(tls)) {
         size_t wanted = n - total < RECORD_BYTES ? n - total : RECORD_BYTES;
         ssize_t got = pread(file, record, wanted, (off_t)(at + total)); // within a file's size
         if (got < 0 && errno == EINTR) {
             continue;
         }
         if (got <= 0) { // it is shorter by now, or its disk has failed
-            return PERI_E_SYSTEM;
+            break;
         }
-        int rc = send_record(tls, record, (size_t)got);
-        if (rc != PERI_OK) {
-            return rc;
-        }
+        rc = send_record(tls, record, (size_t)got);
         total += (size_t)got;
     }
-    *taken = total;
-    return PERI_OK;
+    bool unreadable = total == 0 && n > 0 && !peri_tls_is_full(tls);
+    rc = finish_send(tls, rc, total, taken);
+    return rc == PERI_OK && unreadable ? PERI_E_SYSTEM : rc;
 }
 
 int peri_tls_end(struct peri_tls *tls) {

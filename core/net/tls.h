@@ -36,8 +36,8 @@ void peri_tls_free(struct peri_tls *tls); ///< NULL does nothing
 /// True once the handshake is done: bytes may be sent.
 bool peri_tls_is_open(const struct peri_tls *tls);
 
-/// True while the socket does not take all that was said: at most one record and a few of TLS's own
-/// messages. Nothing more is sent meanwhile. peri_tls_flush goes on when the socket is writable.
+/// True while the socket does not take all that was said: at most two records and a few of TLS's
+/// own messages. Nothing more is sent meanwhile. peri_tls_flush goes on when the socket is writable.
 bool peri_tls_is_full(const struct peri_tls *tls);
 
 /// True when peri_tls_read has something to say that the socket will not wake anybody for: the end.

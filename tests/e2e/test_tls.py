@@ -483,6 +483,16 @@ def test_who_says_goodbye_behind_a_request_is_answered(talk, dial, version):
         assert client.rest() == b"" and client.goodbye
 
 
+def test_who_says_goodbye_behind_a_message_is_heard_and_ended(talk, dial, join):
+    """The same for a WebSocket: nothing but the goodbye says that it has ended."""
+    host = talk()
+    client = join(host)
+    client.socket.sendall(client.seal(frame(TEXT, "the last word")) + client.seal_goodbye())
+    assert client.hear_text() == "the last word"
+    assert client.rest() == b"" and client.goodbye
+    host.wait(lambda: ask(dial, host)["closes"] == [1006])
+
+
 def test_a_broken_record_costs_its_connection_only(talk, dial, join):
     host = talk()
     bad, good = join(host), join(host)

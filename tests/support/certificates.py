@@ -102,6 +102,7 @@ class Authority:
 
     def context(self, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.path))
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # a missing close_notify is to be seen
         if version:
             context.minimum_version = context.maximum_version = version
         return context
