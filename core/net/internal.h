@@ -229,13 +229,27 @@ void peri_session_release(struct peri_session *session);
 /// A timer of the wheel is due.
 void peri_session_on_timer(struct peri_session *session);
 
+// session_tls.c: while the stage is SESSION_TLS, but for peri_session_tls_tell
+
+/// Reads once, into the server's buffer. SESSION_HTTP follows when the handshake is done, or when
+/// there is an answer for a peer who speaks no TLS.
+/// @return as peri_stream_read; PERI_E_INVALID: such an answer
+PERI_MUST_CHECK int peri_session_tls_read(struct peri_session *session, size_t *n);
+
+/// Why TLS has failed, in the log.
+void peri_session_tls_tell(const struct peri_session *session);
+
+/// The handshake takes too long.
+void peri_session_tls_late(struct peri_session *session);
+
 // client.c
 
 /// A session has begun: its address is counted, or a PROXY header is waited for. It may be turned
 /// away, or closed.
 void peri_client_arrive(struct peri_session *session, const struct peri_listener *listener);
 
-/// Takes the PROXY header that http->proxy waits for, and nothing behind it.
+/// Takes the PROXY header that http->proxy waits for, and nothing behind it. If it is no good, there
+/// is an answer that says so.
 void peri_client_read_proxy(struct peri_session *session, struct peri_span *in);
 
 /// A request is whole: finds whose it is, and whether that address may have it.

@@ -78,28 +78,10 @@ static void settle(struct peri_session *session) {
     }
 }
 
-static void log_tls(const struct peri_session *session, const char *what, const char *why) {
-    const struct peri_conn *conn =
-        session->stage == SESSION_WS ? peri_hub_attached(session->server->hub, session->key) : NULL;
-    const struct peri_log_field fields[] = {
-        {"why", peri_str_of(why)},
-        {"remote", conn            ? peri_conn_remote(conn)
-                   : session->http ? peri_str_of(session->http->remote)
-                                   : peri_str_of("?")},
-        {0},
-    };
-    peri_log_fields(PERI_LOG_INFO, peri_str_of(what), fields);
-}
-
-static void fail_handshake(struct peri_session *session, const char *why) {
-    log_tls(session, "TLS handshake failed", why);
-    peri_session_linger(session); // for the alert that says so
-}
-
 void peri_session_on_timer(struct peri_session *session) {
     if (due_ms(session) <= peri_server_now(session->server)) {
         switch ((enum session_stage)session->stage) {
-        case SESSION_TLS: fail_handshake(session, "it is late (head_s)"); break;
+        case SESSION_TLS: peri_session_tls_late(session); break;
         case SESSION_HTTP: peri_http_late(session); break;
         case SESSION_WS: peri_ws_late(session); break;
         case SESSION_LINGER: peri_session_close(session); break;
@@ -183,38 +165,13 @@ static void read_proxy_header(struct peri_session *session, struct peri_span *in
 }
 
 /// What the peer sends by TLS is not understood any longer.
-static void on_broken_tls(struct peri_session *session) {
-    const char *why = peri_tls_why(session->stream.tls);
-    switch ((enum session_stage)session->stage) {
-    case SESSION_TLS: fail_handshake(session, why); break;
-    case SESSION_HTTP:
-        log_tls(session, "TLS failed", why);
-        peri_session_linger(session);
-        break;
-    case SESSION_WS:
-        log_tls(session, "TLS failed", why);
+static void fail_tls(struct peri_session *session) {
+    peri_session_tls_tell(session);
+    if (session->stage == SESSION_WS) {
         session->dead = true;
         on_eof(session);
-        break;
-    case SESSION_LINGER: break; // nothing is understood there
-    }
-}
-
-/// Who speaks plain HTTP hears in plain HTTP why that is wrong.
-static void on_plain_http(struct peri_session *session) {
-    peri_stream_drop_tls(&session->stream);
-    session->stage = SESSION_HTTP;
-    session->http->close = true;
-    if (session->http->phase == HTTP_READING) { // else there is an answer already
-        peri_http_refuse(session, 400, "this port speaks TLS: use https:// or wss://", NULL);
-    }
-    peri_session_want_turn(session);
-}
-
-static void note_handshake(struct peri_session *session) {
-    if (session->stage == SESSION_TLS && peri_tls_is_open(session->stream.tls)) {
-        session->stage = SESSION_HTTP;
-        peri_session_want_turn(session); // for an answer that has waited
+    } else {
+        peri_session_linger(session); // for the alert that says so
     }
 }
 
@@ -222,18 +179,17 @@ static void note_handshake(struct peri_session *session) {
 static bool read_once(struct peri_session *session) {
     struct peri_server *server = session->server;
     size_t n = 0;
-    int rc = peri_stream_read(&session->stream, server->buffer, &n);
-    note_handshake(session);
+    int rc = session->stage == SESSION_TLS ? peri_session_tls_read(session, &n)
+                                           : peri_stream_read(&session->stream, server->buffer, &n);
     if (rc == PERI_AGAIN && !session->hangup) {
         return false;
     }
     if (rc == PERI_E_PROTOCOL) {
-        on_broken_tls(session);
+        fail_tls(session);
         return false;
     }
     if (rc == PERI_E_INVALID) {
-        on_plain_http(session);
-        return false;
+        return false; // it has its answer
     }
     if (rc != PERI_OK) {
         on_eof(session);

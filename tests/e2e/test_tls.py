@@ -615,6 +615,58 @@ def test_pages_of_the_same_host_may_connect_and_no_others(talk, dial):
     assert dial(host).upgrade("/talk", Host=at, Origin="https://evil.example").status == 403
 
 
+# Behind a proxy that passes TLS on: a PROXY header comes first, and in the clear
+
+PROXY = b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n"
+WHO = "return { request = function(req) return 200, req.remote end }"
+
+
+@pytest.fixture
+def behind(serve, pair, authority):
+    """A client whose handshake is yet to come: behind() -> (host, client)."""
+    clients = []
+
+    def start():
+        flags = ("--listen=proxy:127.0.0.1:0", "--trusted-proxies=127.0.0.1")
+        host = serve({"who.lua": WHO}, *pair.flags, *flags)
+        (line,) = host.wait(lambda: [line for line in host.out if " proxy:" in line])
+        port = int(line.rpartition(":")[2])
+        clients.append(TlsClient(port, authority.context(), handshake=False))
+        return host, clients[-1]
+
+    yield start
+    for client in clients:
+        client.socket.close()
+
+
+@pytest.mark.parametrize("cut", [0, 1, len(PROXY) - 1, len(PROXY)])
+def test_a_proxy_says_whom_a_tls_connection_is_from(behind, cut):
+    host, client = behind()
+    begin = [PROXY[:cut], PROXY[cut:]]
+
+    def send(data: bytes) -> None:
+        client.socket.sendall(begin.pop(0) if len(begin) > 1 else b"")
+        client.socket.sendall(begin.pop() + data if begin else data)
+
+    client.shake_hands(send)
+    assert client.request("/who").body == b"192.0.2.7"
+    assert host.count("TLS handshake failed") == 0
+
+
+def test_a_proxy_header_byte_by_byte_before_tls(behind):
+    _, client = behind()
+    client.trickle(PROXY)
+    client.shake_hands(client.trickle)
+    assert client.request("/who").body == b"192.0.2.7"
+
+
+def test_tls_without_the_header_that_is_expected_is_refused(behind):
+    host, client = behind()
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        client.shake_hands()
+    host.wait_log("no header of the PROXY protocol, or a malformed one")
+
+
 # Slow readers
 
 
