@@ -120,7 +120,7 @@ static int pair_up(struct whole *whole, size_t *count) {
     const char *certificate = NULL, *key = NULL;
     if (certificates->count != keys->count) {
         return PERI_TELL(&whole->error,
-                         "tls_cert has %zu files and tls_key %zu: each certificate needs its key",
+                         "tls_cert and tls_key go in pairs: there are %zu and %zu files",
                          certificates->count, keys->count);
     }
     whole->pairs = peri_calloc(keys->count + 1, sizeof *whole->pairs);

@@ -266,7 +266,7 @@ def test_a_pair_that_can_not_be_used_ends_the_start_with_one_line(run, bad, what
 def test_a_certificate_without_its_key_ends_the_start(run, pair, tmp_path):
     status, _, err = run("serve", str(tmp_path), "--port=0", "--tls-cert", str(pair.cert))
     assert status == 1
-    assert "tls_cert has 1 files and tls_key 0: each certificate needs its key" in err
+    assert "tls_cert and tls_key go in pairs: there are 1 and 0 files" in err
 
 
 @pytest.mark.parametrize("lasts, what", [(-1, "has expired"), (-2, "has expired")])
