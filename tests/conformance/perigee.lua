@@ -2,6 +2,6 @@
 return {
   limits = {
     message_bytes = "16 MiB",
-    fragments = 65536,
+    fragments = 65537, -- 65,536 and an empty last one
   },
 }

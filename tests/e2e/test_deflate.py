@@ -339,7 +339,7 @@ def test_contexts_that_the_budget_has_no_room_for_are_named_in_the_log(serve):
     clients = [Deflated(host.port, offer=f"{PMD}; client_max_window_bits=9") for _ in range(30)]
     kept = sum(client.host_keeps for client in clients)
     assert 0 < kept < 30
-    assert host.count("limit=deflate_memory") > 0
+    host.wait(lambda: host.count("limit=deflate_memory") > 0)
     for number, client in enumerate(clients):
         client.say(f"{number} " * 1000)
         assert client.hear_text() == f"{number} " * 1000

@@ -79,7 +79,7 @@ def test_a_syntax_error_in_one_script_leaves_the_others(serve):
     with host.client("/echo") as client:
         client.text("x")
         assert client.hear_text() == "x"
-    assert any("bad.lua" in line and "1" in line for line in host.log)
+    host.wait(lambda: any("bad.lua" in line and "1" in line for line in list(host.log)))
 
 
 def test_a_port_in_use_is_one_line_and_1(run, folder):
