@@ -108,7 +108,7 @@ def build(source: str, *command: str) -> Path:
         cwd=folder, capture_output=True, text=True, timeout=BUILD_S, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise Skipped(f"{' '.join(command[:2])} failed: {last_line(done)}")
+        raise Failed(f"{' '.join(command[:2])} failed: {last_line(done)}")
     made.write_text(key.hexdigest())
     return folder
 
