@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "base/buffer.h"
 #include "hub/limits.h"
 #include "hub/router.h"
 #include "proto/connection.h"
@@ -24,6 +25,49 @@ struct peri_traits {
 enum peri_answer {
     PERI_DONE, ///< the handler has returned (or raised, and was dealt with)
     PERI_BUSY, ///< it waits; policy calls peri_hub_resume when it has returned
+};
+
+/// What became of the last reload of a script.
+enum peri_reload {
+    PERI_RELOAD_NONE,     ///< there was none: this is its first generation
+    PERI_RELOAD_DONE,     ///< the rules have changed
+    PERI_RELOAD_FAILED,   ///< the generation before goes on serving
+    PERI_RELOAD_REVERTED, ///< errors on probation brought the last good generation back
+    PERI_RELOAD_GONE,     ///< the file is gone: its connections were closed with 1001
+};
+
+struct peri_script_status {
+    struct peri_str name; ///< path in DIR without ".lua": "games/quiz"
+    struct peri_str file; ///< as messages say it: "scripts/games/quiz.lua"
+    uint32_t generation;  ///< 0: none has loaded, its routes answer 503
+    int64_t version;      ///< the script's own
+    bool is_loading;      ///< a candidate is being loaded, or waits for the move to end
+    bool is_moving;       ///< the generation before still holds data, or handlers that wait
+    bool is_on_probation; ///< errors may bring the generation before back
+    uint64_t connections, rooms, timers;
+    uint64_t waiting;            ///< handlers that wait
+    uint64_t memory, memory_max; ///< bytes, and the cap
+    uint64_t messages;           ///< since the host began
+    uint64_t errors;             ///< events lost to an error, likewise
+    struct peri_str last_error;  ///< its message, of one line; len 0: none yet
+    uint64_t error_age_ns;
+    enum peri_reload reload;
+    struct peri_str reload_why; ///< of one that failed or was reverted: file, line, message
+    uint64_t reload_age_ns;
+    /// How long handlers took, in nanoseconds; 0 unless peri_policy.measure is on.
+    uint64_t p50_ns, p99_ns;
+};
+
+/// One thing that happened to a script's rules, for whoever listens: ports.news.
+struct peri_news {
+    struct peri_str script;  ///< name
+    struct peri_str file;    ///< where it went wrong, else the script's; as messages say it
+    uint32_t line;           ///< 0: of no one line
+    uint32_t generation;     ///< that serves now; 0: none
+    enum peri_reload what;   ///< never PERI_RELOAD_NONE
+    bool was_asked;          ///< by peri_policy.reload, or else by a save
+    bool on_probation;       ///< what PERI_RELOAD_DONE begins with: another one may follow
+    struct peri_str message; ///< of what failed; else for people to read
 };
 
 struct peri_policy {
@@ -77,4 +121,28 @@ struct peri_policy {
 
     /// The time asked for by ports.wake_at has come.
     void (*wake)(void *self);
+
+    /// Something in the scripts' folder may have changed: policy looks what, and reloads.
+    void (*files_changed)(void *self);
+
+    // What operators ask. Between two turns only.
+
+    /// Walks the scripts: start with *cursor = 0. What `out` points to is borrowed until policy is
+    /// called again. @return false at the end
+    bool (*status)(void *self, size_t *cursor, struct peri_script_status *out);
+
+    /// Loads a script anew from its files as they are, changed or not. Answered by ports.news.
+    /// @param script by name; len 0 for all
+    /// @param error  on failure: appended with one line for the user
+    /// @return how many were begun; PERI_E_INVALID: there is no such script; PERI_E_MEMORY
+    int (*reload)(void *self, struct peri_str script, struct peri_buffer *error);
+
+    /// Evaluates a Lua expression, or runs statements, in a script's VM, under the budgets of a
+    /// handler; logged. May not wait.
+    /// @param out appended with what it gives, as text for people (or its error)
+    /// @return PERI_OK; PERI_E_INVALID: no such script, or it raised; PERI_E_MEMORY
+    int (*eval)(void *self, struct peri_str script, struct peri_str code, struct peri_buffer *out);
+
+    /// Begins or ends to measure how long handlers take, which costs two clock reads an entry.
+    void (*measure)(void *self, bool on);
 };

@@ -8,6 +8,14 @@
 #include "proto/request.h"
 
 struct peri_conn;
+struct peri_news;
+
+/// A piece of work for another thread. Embedded by its owner, who may not touch what `run` uses
+/// until `done`.
+struct peri_work {
+    void (*run)(struct peri_work *work);  ///< on a thread of its own
+    void (*done)(struct peri_work *work); ///< on the worker's, between two turns; may free work
+};
 
 /// An answer to an HTTP request. All borrowed for the call.
 struct peri_reply {
@@ -63,4 +71,11 @@ struct peri_ports {
 
     /// The hub has work: peri_hub_turn must be called before the loop waits.
     void (*turn_soon)(void *self);
+
+    /// Runs the work elsewhere. `done` is called in any case, at the host's end too.
+    void (*work)(void *self, struct peri_work *work);
+
+    /// Rules have changed, or failed to: for pages in development and for commands that wait. The
+    /// log has it already. Borrowed for the call.
+    void (*news)(void *self, const struct peri_news *news);
 };
