@@ -1,6 +1,7 @@
 // Bytes to events. A frame is read in two stages, header and payload; either may be cut anywhere
 // by the end of the input. Everything is checked in the order of the bytes, as soon as they are
-// there, so that the events do not depend on how the input was cut.
+// there, so that the events do not depend on how the input was cut. (They do where a peer reaches
+// back further than the window that it agreed to: see peri_inflater_new.)
 #include "proto/connection.h"
 
 #include "base/alloc.h"

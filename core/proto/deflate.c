@@ -341,8 +341,10 @@ int peri_inflater_take(struct peri_inflater *inflater, struct peri_str piece, bo
     }
     int rc = piece.len > 0 ? run(inflater, piece, max_bytes, out) : PERI_OK;
     if (rc == PERI_OK && last && !inflater->at_edge) {
-        rc = run(inflater, peri_str((const char *)tail, sizeof tail), max_bytes, out);
-        if (rc == PERI_OK && !is_between_blocks(inflater->stream)) {
+        // The tail ends an empty block. What takes it for bytes of its own was cut short.
+        rc = run(inflater, peri_str((const char *)tail, sizeof tail), out->len, out);
+        bool ended = inflater->at_edge || is_between_blocks(inflater->stream);
+        if (rc == PERI_E_LIMIT || (rc == PERI_OK && !ended)) {
             rc = PERI_E_INVALID;
         }
     }

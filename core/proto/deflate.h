@@ -64,7 +64,8 @@ struct peri_inflater *peri_inflater_shared(struct peri_deflate_pool *pool);
 
 /// One that remembers messages from one to the next. Its memory is reserved, so that it can be
 /// had: a peer's context can't be declined later.
-/// @param bits the peer's window, 8 to 15
+/// @param bits the peer's window, 8 to 15. A peer that reaches back further breaks its word, and it
+///             depends on the pieces whether that is refused: zlib looks only beyond the piece.
 /// @return owned; NULL when the budget has no room for it, or without memory
 struct peri_inflater *peri_inflater_new(struct peri_deflate_pool *pool, unsigned bits);
 

@@ -202,6 +202,46 @@ static void what_is_cut_short_or_damaged_is_invalid_and_harms_no_later_message(v
     peri_buffer_deinit(&back);
 }
 
+static void a_stored_block_that_lacks_as_much_as_the_tail_has_is_cut_short(void **state) {
+    (void)state;
+    // Whether the tail fills a buffer or not: found by fuzzing where it just does.
+    for (size_t n = 5; n <= 600; n++) {
+        uint8_t block[1024] = {0, n & 0xff, (uint8_t)(n >> 8), ~n & 0xff, (uint8_t)(~n >> 8)};
+        memset(block + 5, 'x', n);
+        struct peri_buffer back = {0};
+        struct peri_str message = peri_str((char *)block, 5 + n - 4);
+        assert_int_equal(take(peri_inflater_shared(&pool), message, MIB, &back), PERI_E_INVALID);
+        assert_int_equal(back.len, n - 4);
+        assert_int_equal(take(peri_inflater_shared(&pool), message, n - 4, &back), PERI_E_INVALID);
+        message.len += 4 + 1; // the whole block, and the header of an empty one
+        assert_int_equal(take(peri_inflater_shared(&pool), message, n, &back), PERI_OK);
+        assert_int_equal(back.len, n);
+        peri_buffer_deinit(&back);
+    }
+}
+
+static void the_empty_block_at_the_end_may_be_a_last_one(void **state) {
+    (void)state;
+    // "Hello" in a fixed block, then one that says it is the last: RFC 7692 section 7.2.1 has its
+    // four bytes taken off as any other empty block's.
+    struct peri_str message = PERI_STR("\xf2\x48\xcd\xc9\xc9\x07\x04");
+    struct peri_inflater *own = peri_inflater_new(&pool, 15);
+    struct peri_buffer back = {0};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(take(own, message, MIB, &back), PERI_OK);
+        assert_true(peri_str_equal(peri_buffer_str(&back), PERI_STR("Hello")));
+        assert_int_equal(take(own, PERI_STR("\x01"), MIB, &back), PERI_OK);
+        assert_int_equal(back.len, 0);
+        assert_int_equal(take(peri_inflater_shared(&pool), message, MIB, &back), PERI_OK);
+        assert_true(peri_str_equal(peri_buffer_str(&back), PERI_STR("Hello")));
+    }
+    // It refers to the context, which a last block leaves as it is: the RFC's second "Hello".
+    assert_int_equal(take(own, PERI_STR("\xf2\x00\x11\x00\x00"), MIB, &back), PERI_OK);
+    assert_true(peri_str_equal(peri_buffer_str(&back), PERI_STR("Hello")));
+    peri_inflater_free(own);
+    peri_buffer_deinit(&back);
+}
+
 // The budget.
 
 static void memory_is_counted_as_it_is_used(void **state) {
@@ -365,6 +405,8 @@ int main(void) {
         TEST(a_bomb_stops_at_the_cap),
         TEST(a_message_of_just_the_cap_passes),
         TEST(what_is_cut_short_or_damaged_is_invalid_and_harms_no_later_message),
+        TEST(a_stored_block_that_lacks_as_much_as_the_tail_has_is_cut_short),
+        TEST(the_empty_block_at_the_end_may_be_a_last_one),
         TEST(memory_is_counted_as_it_is_used),
         TEST(what_is_reserved_for_a_decompressor_is_enough),
         TEST(contexts_leave_a_quarter_to_what_is_shared),
