@@ -1,8 +1,9 @@
-// The frame and connection state machine. The input picks role, limits and pieces; the events, errors
-// included, must not depend on the pieces.
+// The frame and connection state machine. The input picks role, limits, compression and pieces; the
+// events, errors included, must not depend on the pieces.
 #include "proto/connection.h"
 
 #include "fuzz.h"
+#include "proto/deflate.h"
 
 static bool is_utf8(struct peri_str text) {
     return peri_utf8_is_valid(text.ptr, text.len);
@@ -33,9 +34,29 @@ static void note_event(struct fuzz_seen *seen, const struct peri_event *ev) {
     fuzz_note_str(seen, ev->payload);
 }
 
-/// @return the status at the end
-static int run(struct peri_connection c, struct peri_str bytes, const struct fuzz_cuts *cuts,
-               struct fuzz_seen *seen) {
+enum deflate { PLAIN, DEFLATE_SHARED, DEFLATE_OWN };
+
+struct setting {
+    struct peri_connection connection; ///< without its decompressor
+    enum deflate deflate;
+};
+
+/// A window of 15 bits: see peri_inflater_new, and deflate.c for the others.
+static struct peri_inflater *get_inflater(struct peri_deflate_pool *pool, enum deflate how) {
+    switch (how) {
+    case PLAIN: return NULL;
+    case DEFLATE_SHARED: return peri_inflater_shared(pool);
+    case DEFLATE_OWN: return peri_inflater_new(pool, PERI_WINDOW_MAX);
+    }
+    return NULL;
+}
+
+static void run(const struct setting *setting, struct peri_str bytes, const struct fuzz_cuts *cuts,
+                struct fuzz_seen *seen) {
+    struct peri_deflate_budget budget = {.max_bytes = 1 << 20};
+    struct peri_deflate_pool pool = {.budget = &budget};
+    struct peri_connection c = setting->connection;
+    c.inflater = get_inflater(&pool, setting->deflate);
     int rc = PERI_AGAIN;
     size_t turn = 0;
     struct peri_span piece;
@@ -60,26 +81,32 @@ static int run(struct peri_connection c, struct peri_str bytes, const struct fuz
     }
     fuzz_note_number(seen, (uint64_t)rc);
     peri_connection_deinit(&c);
-    return rc;
+    peri_deflate_pool_deinit(&pool);
+    FUZZ_CHECK(budget.used_ == 0);
 }
 
+/// The input: a byte of options, where they say so the message cap, the most fragments and which
+/// allocation fails, the pieces, then what comes from the peer.
 void fuzz_one(struct peri_str in) {
     uint8_t options = fuzz_byte(&in);
-    struct peri_connection c = {
-        .role = options & 1 ? PERI_CLIENT : PERI_SERVER,
-        .max_message_bytes = options & 2 ? fuzz_number(&in) : 1 << 20,
-        .max_fragments = options & 4 ? fuzz_byte(&in) + 1u : 1024,
+    struct setting setting = {
+        .connection.role = options & 1 ? PERI_CLIENT : PERI_SERVER,
+        .connection.max_message_bytes = options & 2 ? fuzz_number(&in) : 1 << 20,
+        .connection.max_fragments = options & 4 ? fuzz_byte(&in) + 1u : 1024,
+        .deflate = !(options & 16) ? PLAIN
+                   : options & 32  ? DEFLATE_OWN
+                                   : DEFLATE_SHARED,
     };
     uint8_t failing = options & 8 ? fuzz_byte(&in) : 0;
     struct fuzz_cuts cuts = fuzz_cuts(&in);
     struct fuzz_seen whole = {0}, pieces = {0};
-    (void)run(c, in, &fuzz_whole, &whole);
-    (void)run(c, in, &cuts, &pieces);
+    run(&setting, in, &fuzz_whole, &whole);
+    run(&setting, in, &cuts, &pieces);
     fuzz_same(&whole, &pieces);
     if (failing > 0) {
         struct fuzz_seen rest = {0};
         peri_alloc_fail_from(failing);
-        (void)run(c, in, &cuts, &rest);
+        run(&setting, in, &cuts, &rest);
         free(rest.ptr);
     }
 }
