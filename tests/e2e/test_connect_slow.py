@@ -70,6 +70,23 @@ def test_a_peer_that_reads_nothing_stops_stdin(started):
     assert len(got) == (sent + 1023) // 1024 and set(got) == {line[:-1]}
 
 
+def test_lines_go_out_where_nothing_else_happens(started):
+    count = 40_000
+    got = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head))
+        got.extend(hear(connection)[1] for _ in range(count))
+
+    server = Server(serve)
+    run = started(server.url)
+    run.process.stdin.write(b"x\n" * count)  # makes many times of what the link takes at once
+    run.process.stdin.flush()
+    server.end()  # stdin is still open
+    assert got == [b"x"] * count
+    run.process.kill()
+
+
 def test_a_stdout_that_nobody_reads_stops_the_socket(started):
     message = b"m" * 1023
     sent, release = [0], threading.Event()
