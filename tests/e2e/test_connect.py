@@ -220,6 +220,8 @@ def test_a_ping_without_an_answer_is_the_end(connect):
         ("ws://a", "--wait=nan"),
         ("ws://a", "--ping=0"),
         ("ws://a", "--origin="),
+        ("ws://a", "--echo", "--binary"),
+        ("ws://a", "--no-deflate=yes"),
     ],
 )
 def test_wrong_usage_is_2(connect, args):

@@ -1,7 +1,6 @@
 """perigee connect --echo: a client that tests servers."""
 
 import os
-import threading
 
 import pytest
 
@@ -74,38 +73,6 @@ def test_what_comes_right_before_the_close_comes_back_too(connect):
     server.end()
     assert [opcode for opcode, _ in heard] == [TEXT, TEXT, CLOSE]
     assert heard[0][1] == large and heard[1][1] == b"small"
-
-
-def test_a_peer_that_takes_nothing_is_not_read(started):
-    """Until it takes what it has sent; then all of it comes back."""
-    message, stopped, sent = b"m" * 1023, threading.Event(), [0]
-
-    def serve(connection, head):
-        connection.sendall(upgraded(head))
-        connection.settimeout(1)
-        data = plain(BINARY, message) * 64
-        try:
-            while sent[0] < 256 << 20:
-                sent[0] += connection.send(data[sent[0] % len(data) :])
-        except TimeoutError:
-            stopped.set()
-        connection.settimeout(60)
-        whole, part = divmod(sent[0], len(plain(BINARY, message)))
-        writer = threading.Thread(
-            target=connection.sendall, args=(plain(BINARY, message)[part:] if part else b"",)
-        )
-        writer.start()
-        for _ in range(whole + bool(part)):
-            assert hear(connection) == (BINARY, message)
-        writer.join()
-        connection.sendall(close(1000))
-        hear(connection)
-
-    server = Server(serve)
-    run = started("--echo", server.url)
-    assert stopped.wait(60)
-    assert run.end() == (0, b"", "")
-    server.end()
 
 
 def test_it_ends_as_the_other_side_ends_it(connect):

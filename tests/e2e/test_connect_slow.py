@@ -5,12 +5,13 @@ import re
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from support.server import Server, close, hear, upgraded
-from wire import CLOSE, LIMIT_S, TEXT, frame
+from wire import BINARY, CLOSE, LIMIT_S, TEXT, frame
 
 
 def waits_full(fill, process) -> None:
@@ -111,6 +112,36 @@ def test_a_stdout_that_nobody_reads_stops_the_socket(started):
     assert status == 0, err
     server.end()
     assert out == (message + b"\n") * sent[0]
+
+
+def test_an_echo_is_read_no_faster_than_it_is_taken(started):
+    message = frame(BINARY, b"m" * 1020, mask=False)  # 1 KiB of it
+    data = message * 64
+    sent, release = [0], threading.Event()
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head))
+        connection.settimeout(0.1)
+        while not release.is_set() and sent[0] < 256 << 20:
+            with suppress(TimeoutError):
+                sent[0] += connection.send(data[sent[0] % len(data) :])
+        connection.settimeout(60)
+        rest = message[sent[0] % len(message) :] if sent[0] % len(message) else b""
+        writer = threading.Thread(target=connection.sendall, args=(rest,))
+        writer.start()
+        for _ in range((sent[0] + len(rest)) // len(message)):
+            assert hear(connection) == (BINARY, b"m" * 1020)
+        writer.join()
+        connection.sendall(close(1000))
+        hear(connection)
+
+    server = Server(serve)
+    run = started("--echo", server.url)
+    waits_full(lambda: sent[0], run.process)
+    assert sent[0] < 256 << 20
+    release.set()
+    assert run.end() == (0, b"", "")
+    server.end()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1000), (signal.SIGTERM, 1001)])
