@@ -19,7 +19,7 @@ acceptance: build
 	tools/setup test
 	tests/run acceptance
 
-# Autobahn|Testsuite against scripts/echo.lua.
+# Autobahn|Testsuite against scripts/echo.lua, and against `perigee connect`.
 conformance: build
 	tests/conformance/run
 

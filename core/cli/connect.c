@@ -9,16 +9,15 @@
 
 #include "base/alloc.h"
 #include "cli/connect.h"
-#include "proto/opening.h"
 #include "proto/response.h"
 #include "proto/text.h"
 
 static void print_help(void) {
     (void)fputs(
         "usage: perigee connect URL [--header 'NAME: VALUE']... [--protocol NAME]...\n"
-        "                       [--origin ORIGIN] [--binary] [--ping SECONDS]\n"
+        "                       [--origin ORIGIN] [--binary | --echo] [--ping SECONDS]\n"
         "                       [--count N] [--wait SECONDS|forever]\n"
-        "                       [--ca FILE | --insecure]\n"
+        "                       [--ca FILE | --insecure] [--no-deflate] [--verbose]\n"
         "\n"
         "A WebSocket client. URL is ws://HOST[:PORT][/PATH], or wss:// for TLS; http:// and\n"
         "https:// mean the same. On a terminal, each line that you type is a message. Ctrl-D\n"
@@ -29,12 +28,19 @@ static void print_help(void) {
         "  --protocol NAME         offers a subprotocol; may be given again, the best first\n"
         "  --origin ORIGIN         says which page is asking, as a browser would\n"
         "  --binary                lines go as binary messages\n"
+        "  --echo                  sends each message back as it came, until the other side "
+        "closes;\n"
+        "                          reads no stdin, and shows messages only on a terminal\n"
         "  --ping SECONDS          sends a ping that often; no answer by the next: the end\n"
         "  --count N               ends after N messages; the end of stdin does not end it\n"
         "  --wait SECONDS          listens that long after the end of stdin (default: 0, or with\n"
         "                          --count forever)\n"
         "  --ca FILE               trusts those whose certificates are in there, not the system's\n"
         "  --insecure              trusts anybody, so that TLS protects from listeners only\n"
+        "  --no-deflate            offers no compression\n"
+        "  --verbose               says what happens where stderr is no terminal too, and on "
+        "opening\n"
+        "                          all that was agreed on\n"
         "\n"
         "exit status: 0 when it ended as it should: by you, or by the other side with 1000, 1001 "
         "or\n"
@@ -151,6 +157,25 @@ static int read_valued(struct connect_options *options, int argc, char **argv, i
     return 0;
 }
 
+/// Takes an option that has no value. @return false: it is another
+static bool read_switch(struct connect_options *options, const char *text) {
+    const struct {
+        const char *name;
+        bool *on;
+    } switches[] = {
+        {"--binary", &options->binary},          {"--echo", &options->echo},
+        {"--insecure", &options->trust.anybody}, {"--no-deflate", &options->no_deflate},
+        {"--verbose", &options->verbose},
+    };
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        if (strcmp(text, switches[i].name) == 0) {
+            *switches[i].on = true;
+            return true;
+        }
+    }
+    return false;
+}
+
 /// @return PERI_EXIT_DONE, or PERI_EXIT_USAGE after saying what is wrong
 static enum peri_exit read_options(struct connect_options *options, bool *help, int argc,
                                    char **argv) {
@@ -164,10 +189,8 @@ static enum peri_exit read_options(struct connect_options *options, bool *help, 
         }
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             *help = true;
-        } else if (strcmp(argv[i], "--binary") == 0) {
-            options->binary = true;
-        } else if (strcmp(argv[i], "--insecure") == 0) {
-            options->trust.anybody = true;
+        } else if (read_switch(options, argv[i])) {
+            continue;
         } else if (argv[i][0] == '-') {
             peri_complain("connect has no option \"%s\": see perigee connect --help", argv[i]);
             return PERI_EXIT_USAGE;
@@ -187,7 +210,11 @@ static enum peri_exit read_options(struct connect_options *options, bool *help, 
         peri_complain("either --ca or --insecure: with the latter nobody's certificate is checked");
         return PERI_EXIT_USAGE;
     }
-    if (!options->has_wait && options->count > 0) {
+    if (options->echo && options->binary) {
+        peri_complain("either --echo or --binary: what is sent back is of the kind that came");
+        return PERI_EXIT_USAGE;
+    }
+    if (!options->has_wait && (options->count > 0 || options->echo)) {
         options->wait_ms = -1;
     }
     return PERI_EXIT_DONE;
@@ -198,9 +225,9 @@ static void look_around(struct connect_options *options) {
     const char *no_colour = getenv("NO_COLOR");
     bool able = term && term[0] != '\0' && strcmp(term, "dumb") != 0;
     options->shows = isatty(STDOUT_FILENO);
-    options->tells = isatty(STDERR_FILENO);
+    options->tells = options->verbose || isatty(STDERR_FILENO);
     options->is_terminal = options->shows && isatty(STDIN_FILENO);
-    options->edits = options->is_terminal && able;
+    options->edits = options->is_terminal && able && !options->echo;
     options->colour = options->shows && able && !(no_colour && no_colour[0] != '\0');
 }
 
@@ -215,13 +242,12 @@ static bool hold_standard_descriptors(void) {
 }
 
 static enum peri_exit dial_and_talk(const struct connect_options *options) {
-    struct peri_buffer rest = {0}, greeting = {0};
-    struct connect_wire wire = {.fd = -1};
-    enum peri_exit status = connect_dial(options, &wire, &rest, &greeting);
+    struct connect_opened opened = {.wire = {.fd = -1}};
+    enum peri_exit status = connect_dial(options, &opened);
     if (status == PERI_EXIT_DONE) {
-        status = connect_talk(options, &wire, &rest, peri_buffer_str(&greeting));
+        status = connect_talk(options, &opened);
     }
-    peri_buffer_deinit(&greeting);
+    peri_buffer_deinit(&opened.greeting);
     return status;
 }
 

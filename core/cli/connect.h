@@ -9,7 +9,8 @@
 #include "cli/command.h"
 #include "net/tls_client.h"
 #include "proto/connection.h"
-#include "proto/field.h"
+#include "proto/deflate.h"
+#include "proto/opening.h"
 
 /// What the command line asked for.
 struct connect_options {
@@ -20,13 +21,16 @@ struct connect_options {
     size_t protocol_count;
     struct peri_tls_trust trust;
     bool binary;      ///< lines go as binary messages
+    bool echo;        ///< messages are sent back, and stdin is left alone
+    bool no_deflate;  ///< permessage-deflate is not offered
     int64_t ping_ms;  ///< 0: no pings
     int64_t wait_ms;  ///< to listen once stdin has ended; -1: until the other side closes
     bool has_wait;    ///< --wait was given
     uint64_t count;   ///< messages to take; 0: all
     bool is_terminal; ///< lines are typed at a terminal and messages are shown there
     bool shows;       ///< stdout is a terminal: times and directions, nothing raw
-    bool tells;       ///< stderr is a terminal: it hears of what happens
+    bool verbose;     ///< the note on opening says all that was agreed on
+    bool tells;       ///< stderr is a terminal, or --verbose: it hears of what happens
     bool colour;
     bool edits; ///< the terminal can do what editing a line needs
 };
@@ -62,42 +66,52 @@ void connect_wire_close(struct connect_wire *wire);
 
 // connect_dial.c
 
+/// A WebSocket that is open.
+struct connect_opened {
+    struct connect_wire wire;
+    struct peri_buffer rest;     ///< what came behind the 101
+    struct peri_buffer greeting; ///< a line about where it leads
+    bool deflates;               ///< by these terms
+    struct peri_deflate_terms terms;
+};
+
 /// Makes the connection: resolves, connects, shakes hands, follows redirects. Says on stderr what
 /// went wrong.
-/// @param wire      on DONE: owned by the caller
-/// @param rest      on DONE: owned by the caller, what came behind the 101
-/// @param greeting  on DONE: one line about where it leads is appended
-enum peri_exit connect_dial(const struct connect_options *options, struct connect_wire *wire,
-                            struct peri_buffer *rest, struct peri_buffer *greeting);
+/// @param opened  zeroed; filled on DONE, then owned by the caller
+enum peri_exit connect_dial(const struct connect_options *options, struct connect_opened *opened);
 
 // connect_link.c
 
 enum {
     LINK_READ_BYTES = 64 * 1024,
     LINK_FULL_BYTES = 64 * 1024,    ///< so much waiting to be sent stops whoever makes more
-    MESSAGE_MAX = 16 * 1024 * 1024, ///< either way
+    MESSAGE_MAX = 16 * 1024 * 1024, ///< either way, before it is compressed
+    DEFLATE_MIN_BYTES = 64,         ///< shorter messages are not compressed
 };
 
 /// An open connection, seen from the client.
 struct connect_link {
     struct connect_wire wire;
     struct peri_connection ws;
-    struct peri_buffer out; ///< frames, from out_sent on still to be sent
+    struct peri_deflate_budget budget;
+    struct peri_deflate_pool pool;
+    struct peri_deflater *deflater; ///< the pool's or the link's own; NULL: all goes as it is
+    struct peri_buffer deflated;    ///< the last message that was compressed
+    struct peri_buffer out;         ///< frames, from out_sent on still to be sent
     size_t out_sent;
     struct peri_span input; ///< what was read and not yet looked at, in read or in rest
     struct peri_buffer rest;
     uint8_t read[LINK_READ_BYTES];
-    uint8_t pong[PERI_CONTROL_MAX]; ///< of the last ping that has not been answered yet
+    uint8_t pong[PERI_CONTROL_MAX]; ///< of the last ping, where it has not been answered yet
     size_t pong_bytes;
     bool pong_is_due;
     bool close_sent; ///< a Close frame was put into out: nothing may follow it
     bool has_ended;  ///< no more bytes come
 };
 
-/// @param wire  moved
-/// @param rest  moved: what came behind the handshake
-void connect_link_init(struct connect_link *link, struct connect_wire *wire,
-                       struct peri_buffer *rest);
+/// @param opened  wire and rest are moved, whatever comes of it
+/// @return PERI_OK; PERI_E_MEMORY: the link is there to be freed, and for nothing else
+PERI_MUST_CHECK int connect_link_init(struct connect_link *link, struct connect_opened *opened);
 void connect_link_deinit(struct connect_link *link);
 
 /// Bytes that wait to be sent.
@@ -106,7 +120,7 @@ size_t connect_link_waiting(const struct connect_link *link);
 /// Bytes that were sent, and that the other side's system has not confirmed yet.
 size_t connect_link_unconfirmed(const struct connect_link *link);
 
-/// Queues a frame. After a Close frame it does nothing.
+/// Queues a frame: of a message that is worth it, a compressed one. After a Close frame it does nothing.
 /// @return PERI_OK, PERI_E_MEMORY, PERI_E_SYSTEM (no random bytes)
 PERI_MUST_CHECK int connect_link_send(struct connect_link *link, enum peri_opcode opcode,
                                       struct peri_str payload);
@@ -120,8 +134,9 @@ PERI_MUST_CHECK int connect_link_flush(struct connect_link *link);
 /// @return PERI_OK, PERI_AGAIN, PERI_E_SYSTEM
 PERI_MUST_CHECK int connect_link_receive(struct connect_link *link);
 
-/// The next event of the input, as of peri_connection_next. Pings are noted to be answered: the
-/// last one, where several wait. RFC 6455 section 5.5.3
+/// The next event of the input, as of peri_connection_next. A ping is answered, in its order with
+/// what is sent; while the link is full, only the last one is to be. RFC 6455 section 5.5.3
+/// @return also PERI_E_SYSTEM, as of send
 PERI_MUST_CHECK int connect_link_next(struct connect_link *link, struct peri_event *ev);
 
 // connect_show.c
@@ -222,10 +237,8 @@ unsigned connect_signals_take(void);
 // connect_session.c
 
 /// Talks until one side ends it.
-/// @param wire  moved
-/// @param rest  moved
-enum peri_exit connect_talk(const struct connect_options *options, struct connect_wire *wire,
-                            struct peri_buffer *rest, struct peri_str greeting);
+/// @param opened  wire and rest are moved
+enum peri_exit connect_talk(const struct connect_options *options, struct connect_opened *opened);
 
 // connect_terminal.c
 

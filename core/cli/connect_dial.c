@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "cli/connect.h"
-#include "proto/opening.h"
 #include "proto/response.h"
 
 enum {
@@ -19,6 +18,9 @@ enum {
     CONNECT_MS = 10000, ///< for each address
     OPENING_MS = 30000, ///< from the request to the whole answer
 };
+
+/// A window smaller than zlib's largest is taken from a server that asks for it. RFC 7692 section 7.1.2.2
+static const struct peri_deflate_terms OFFER = {.client_bits = PERI_WINDOW_MAX};
 
 static const struct peri_response_limits LIMITS = {
     .head_bytes = 64 * 1024, .head_fields = 200, .body_bytes = 16 * 1024};
@@ -31,6 +33,7 @@ struct dial {
     struct peri_buffer request, rest;
     struct peri_response_parser *parser;
     const struct peri_response *response; ///< borrowed from parser
+    struct peri_opening_choice choice;    ///< of the response
     struct connect_wire wire;
 };
 
@@ -279,7 +282,33 @@ static bool is_redirect(const struct peri_response *response, struct peri_str *l
     }
 }
 
-static int greet(struct peri_buffer *greeting, const struct dial *dial, struct peri_str protocol) {
+/// All that was agreed on of compression. A window of 15 bits is what there is without a word of it.
+static int greet_terms(struct peri_buffer *greeting, struct peri_deflate_terms terms) {
+    terms.server_bits = terms.server_bits == PERI_WINDOW_MAX ? 0 : terms.server_bits;
+    terms.client_bits = terms.client_bits == PERI_WINDOW_MAX ? 0 : terms.client_bits;
+    int rc = peri_buffer_append(greeting, ", ", 2);
+    return rc == PERI_OK ? peri_deflate_print(&terms, false, greeting) : rc;
+}
+
+static int greet_choice(struct peri_buffer *greeting, const struct dial *dial) {
+    const struct peri_opening_choice *choice = &dial->choice;
+    bool verbose = dial->options->verbose;
+    int rc = PERI_OK;
+    if (choice->protocol.len > 0) {
+        rc = peri_buffer_printf(greeting, " (%.*s)", (int)choice->protocol.len,
+                                choice->protocol.ptr);
+    }
+    if (rc != PERI_OK) {
+        return rc;
+    }
+    if (!choice->deflates) {
+        return verbose ? peri_buffer_append_str(greeting, PERI_STR(", not compressed")) : PERI_OK;
+    }
+    return verbose ? greet_terms(greeting, choice->terms)
+                   : peri_buffer_append_str(greeting, PERI_STR(", compressed"));
+}
+
+static int greet(struct peri_buffer *greeting, const struct dial *dial) {
     int rc = peri_buffer_printf(greeting, "connected to %s://",
                                 dial->opening.url.is_secure ? "wss" : "ws");
     if (rc == PERI_OK) {
@@ -288,19 +317,14 @@ static int greet(struct peri_buffer *greeting, const struct dial *dial, struct p
     if (rc == PERI_OK) {
         rc = peri_ws_url_write_target(greeting, &dial->opening.url);
     }
-    if (rc == PERI_OK && protocol.len > 0) {
-        rc = peri_buffer_printf(greeting, " (%.*s)", (int)protocol.len, protocol.ptr);
-    }
-    return rc;
+    return rc == PERI_OK ? greet_choice(greeting, dial) : rc;
 }
 
 /// @return FAILED, having said why, unless it is open
-static enum peri_exit judge(struct dial *dial, struct peri_buffer *greeting) {
-    struct peri_str protocol;
+static enum peri_exit judge(struct dial *dial) {
     const char *why = NULL;
-    switch (peri_opening_check(&dial->opening, dial->response, &protocol, &why)) {
-    case PERI_OK:
-        return greet(greeting, dial, protocol) == PERI_OK ? PERI_EXIT_DONE : fail_memory();
+    switch (peri_opening_check(&dial->opening, dial->response, &dial->choice, &why)) {
+    case PERI_OK: return PERI_EXIT_DONE;
     case PERI_E_INVALID: say_refusal(dial->response); break;
     case PERI_E_PROTOCOL: peri_complain("the host's 101 is not to be believed: %s", why); break;
     default: return fail_memory();
@@ -349,7 +373,7 @@ static enum peri_exit turn_to(struct dial *dial, struct peri_str location) {
     return PERI_EXIT_DONE;
 }
 
-static enum peri_exit follow(struct dial *dial, struct peri_buffer *greeting) {
+static enum peri_exit follow(struct dial *dial) {
     for (int redirects = 0;; redirects++) {
         struct peri_str location;
         enum peri_exit status = open_socket(dial);
@@ -363,7 +387,7 @@ static enum peri_exit follow(struct dial *dial, struct peri_buffer *greeting) {
             return status;
         }
         if (!is_redirect(dial->response, &location)) {
-            return judge(dial, greeting);
+            return judge(dial);
         }
         if (redirects == REDIRECTS_MAX) {
             peri_complain("redirected more than %d times", REDIRECTS_MAX);
@@ -376,14 +400,29 @@ static enum peri_exit follow(struct dial *dial, struct peri_buffer *greeting) {
     }
 }
 
-enum peri_exit connect_dial(const struct connect_options *options, struct connect_wire *wire,
-                            struct peri_buffer *rest, struct peri_buffer *greeting) {
+/// Moves what is open to the caller.
+static enum peri_exit hand_over(struct dial *dial, struct connect_opened *opened) {
+    if (greet(&opened->greeting, dial) != PERI_OK) {
+        peri_buffer_deinit(&opened->greeting);
+        return fail_memory();
+    }
+    opened->wire = dial->wire;
+    opened->rest = dial->rest;
+    opened->deflates = dial->choice.deflates;
+    opened->terms = dial->choice.terms;
+    dial->wire = (struct connect_wire){.fd = -1};
+    dial->rest = (struct peri_buffer){0};
+    return PERI_EXIT_DONE;
+}
+
+enum peri_exit connect_dial(const struct connect_options *options, struct connect_opened *opened) {
     struct dial dial = {
         .options = options,
         .opening = {.fields = options->fields,
                     .field_count = options->field_count,
                     .protocols = options->protocols,
-                    .protocol_count = options->protocol_count},
+                    .protocol_count = options->protocol_count,
+                    .deflate = options->no_deflate ? NULL : &OFFER},
         .wire = {.fd = -1},
     };
     const char *why = NULL;
@@ -391,12 +430,9 @@ enum peri_exit connect_dial(const struct connect_options *options, struct connec
         peri_complain("\"%s\" is no WebSocket's URL: %s", options->url, why);
         return PERI_EXIT_USAGE;
     }
-    enum peri_exit status = follow(&dial, greeting);
+    enum peri_exit status = follow(&dial);
     if (status == PERI_EXIT_DONE) {
-        *wire = dial.wire;
-        *rest = dial.rest;
-        dial.wire = (struct connect_wire){.fd = -1};
-        dial.rest = (struct peri_buffer){0};
+        status = hand_over(&dial, opened);
     }
     end_try(&dial);
     peri_buffer_deinit(&dial.request);

@@ -1,5 +1,5 @@
 // One conversation: what comes over the link goes to the screen or stdout, lines go to the link, and
-// each side is read only while the other one takes what it gives.
+// each side is read only while the other one takes what it gives. Or what comes goes back.
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@ enum {
 
 enum phase {
     TALKING,
-    LISTENING, ///< stdin has ended
+    LISTENING, ///< stdin has ended, or is left alone
     CLOSING,   ///< our Close frame is queued
     ENDING,    ///< nothing more counts: what is left goes out, and the host closes first
     OVER,
@@ -37,8 +37,9 @@ struct session {
     uint64_t pings, pongs; ///< the number of the last one
     size_t unconfirmed;    ///< while CLOSING: what the other side had not taken
     bool awaits_fin;       ///< both Close frames are there, so the host closes first
-    bool was_deaf;         ///< since the last ping, stdout was full: a pong may have been missed
-    uint64_t received;     ///< messages
+    bool
+        was_deaf; ///< since the last ping, nothing was read for a while: a pong may have been missed
+    uint64_t received; ///< messages
 };
 
 int64_t connect_now_ms(void) {
@@ -92,7 +93,8 @@ static void begin_close(struct session *s, int code) {
 static void on_close(struct session *s, const struct peri_event *ev) {
     bool is_ours = s->phase == CLOSING;
     bool is_good = ev->close_code == 1000 || ev->close_code == 1001 || ev->close_code == 1005;
-    bool is_all_sent = is_ours || connect_link_waiting(&s->link) == 0;
+    // What comes right before a Close frame is sent back behind it, which is in order.
+    bool is_all_sent = is_ours || s->options->echo || connect_link_waiting(&s->link) == 0;
     int code = ev->close_code == 1005 ? 0 : ev->close_code;
     check_memory(s, connect_link_close(&s->link, code, PERI_STR("")));
     if (!is_ours || !is_good) {
@@ -128,19 +130,27 @@ static void on_stdin_end(struct session *s) {
 
 // What comes over the link
 
+static void show_message(struct session *s, bool is_binary, struct peri_str payload) {
+    if (s->options->shows) {
+        connect_screen_show(&s->screen, CONNECT_IN, is_binary, payload);
+    } else if (!s->options->echo) {
+        connect_put(&s->screen, payload);
+        if (!is_binary) {
+            connect_put(&s->screen, PERI_STR("\n"));
+        }
+    }
+}
+
 static void on_message(struct session *s, const struct peri_event *ev) {
     bool is_binary = ev->kind == PERI_EV_BINARY;
     if (s->options->count > 0 && s->received == s->options->count) {
         return; // on its way before our Close frame was there
     }
     s->received++;
-    if (s->options->shows) {
-        connect_screen_show(&s->screen, CONNECT_IN, is_binary, ev->payload);
-    } else {
-        connect_put(&s->screen, ev->payload);
-        if (!is_binary) {
-            connect_put(&s->screen, PERI_STR("\n"));
-        }
+    show_message(s, is_binary, ev->payload);
+    if (s->options->echo) {
+        enum peri_opcode opcode = is_binary ? PERI_OP_BINARY : PERI_OP_TEXT;
+        check_memory(s, connect_link_send(&s->link, opcode, ev->payload));
     }
     if (s->received == s->options->count && s->phase < CLOSING) {
         begin_close(s, 1000);
@@ -180,21 +190,23 @@ static void on_bad_peer(struct session *s) {
     turn_phase(s, ENDING, connect_now_ms() + ENDING_MS);
 }
 
-static bool may_show_more(const struct session *s) {
-    return connect_output_waiting(&s->screen.output) < OUTPUT_FULL_BYTES;
+/// May more be read? Not while whoever gets it, stdout or by --echo the other side, is behind.
+static bool may_take_more(const struct session *s) {
+    return connect_output_waiting(&s->screen.output) < OUTPUT_FULL_BYTES &&
+           (!s->options->echo || connect_link_waiting(&s->link) < LINK_FULL_BYTES);
 }
 
 /// Takes events while there is room for what they bring.
 static void take_events(struct session *s) {
     struct peri_event ev;
-    while (s->phase < ENDING && s->link.input.len > 0 && may_show_more(s)) {
+    while (s->phase < ENDING && s->link.input.len > 0 && may_take_more(s)) {
         int rc = connect_link_next(&s->link, &ev);
         if (rc == PERI_OK) {
             on_event(s, &ev);
         } else if (rc == PERI_E_PROTOCOL) {
             on_bad_peer(s);
         } else if (rc != PERI_AGAIN) {
-            check_memory(s, PERI_E_MEMORY);
+            check_memory(s, rc);
         }
     }
     if (s->phase < ENDING && s->link.has_ended && s->link.input.len == 0) {
@@ -317,7 +329,7 @@ static void keep_alive(struct session *s, int64_t now_ms) {
 /// on its way, and while nobody looks for the answer since stdout is full.
 static void wait_for_close(struct session *s, int64_t now_ms) {
     size_t unconfirmed = connect_link_waiting(&s->link) + connect_link_unconfirmed(&s->link);
-    if (s->deadline_ms < 0 || unconfirmed != s->unconfirmed || !may_show_more(s)) {
+    if (s->deadline_ms < 0 || unconfirmed != s->unconfirmed || !may_take_more(s)) {
         s->deadline_ms = now_ms + CLOSE_MS;
         s->unconfirmed = unconfirmed;
     }
@@ -368,7 +380,18 @@ static void heed_signals(struct session *s) {
 
 // The loop
 
+/// Is there something to do that nothing would wake us for? Room has come back since it was left.
+static bool has_work(const struct session *s) {
+    bool has_events = s->phase < ENDING && s->link.input.len > 0 && may_take_more(s);
+    bool has_lines = s->phase == TALKING && s->input.scanned < s->input.bytes.len &&
+                     connect_link_waiting(&s->link) < LINK_FULL_BYTES;
+    return has_events || has_lines;
+}
+
 static int time_to_wait(const struct session *s) {
+    if (has_work(s)) {
+        return 0;
+    }
     int64_t now_ms = connect_now_ms();
     int64_t until_ms = s->deadline_ms;
     bool has_sent = connect_link_waiting(&s->link) == 0;
@@ -395,11 +418,11 @@ static short events_if(bool wanted, short events) {
 static void turn(struct session *s) {
     enum { LINK, INPUT, OUTPUT, SIGNALS, POLLED };
     bool reads_link = s->phase < ENDING
-                          ? s->link.input.len == 0 && !s->link.has_ended && may_show_more(s)
+                          ? s->link.input.len == 0 && !s->link.has_ended && may_take_more(s)
                           : s->awaits_fin && !s->link.has_ended;
     bool reads_input = s->phase == TALKING && connect_link_waiting(&s->link) < LINK_FULL_BYTES;
     bool has_output = connect_output_waiting(&s->screen.output) > 0;
-    s->was_deaf = s->was_deaf || !may_show_more(s);
+    s->was_deaf = s->was_deaf || !may_take_more(s);
     short link_events = (short)(events_if(reads_link, POLLIN) |
                                 events_if(connect_link_waiting(&s->link) > 0, POLLOUT));
     struct pollfd polled[POLLED] = {
@@ -476,12 +499,23 @@ static void converse(struct session *s) {
     }
 }
 
-enum peri_exit connect_talk(const struct connect_options *options, struct connect_wire *wire,
-                            struct peri_buffer *rest, struct peri_str greeting) {
+/// Has a terminal where a line is typed, and listens from the start where stdin is of no interest.
+static void begin(struct session *s, struct peri_str greeting) {
+    if (s->options->edits) {
+        s->screen.terminal = connect_terminal_new(wait_for_key, s);
+    }
+    connect_tell(&s->screen, false, "%.*s", (int)greeting.len, greeting.ptr);
+    if (s->options->echo) {
+        on_stdin_end(s);
+    }
+    settle(s);
+}
+
+enum peri_exit connect_talk(const struct connect_options *options, struct connect_opened *opened) {
     struct session *s = peri_calloc(1, sizeof *s); // the link's buffer is large for a stack
     if (!s) {
-        connect_wire_close(wire);
-        peri_buffer_deinit(rest);
+        connect_wire_close(&opened->wire);
+        peri_buffer_deinit(&opened->rest);
         peri_complain("out of memory");
         return PERI_EXIT_FAILED;
     }
@@ -492,14 +526,13 @@ enum peri_exit connect_talk(const struct connect_options *options, struct connec
     };
     s->deadline_ms = -1;
     s->ping_due_ms = connect_now_ms() + options->ping_ms;
-    connect_link_init(&s->link, wire, rest);
+    check_memory(s, connect_link_init(&s->link, opened));
     s->signals = connect_signals_begin();
     if (s->signals < 0) {
         give_up(s, "signals can't be taken");
-    } else {
-        s->screen.terminal = options->edits ? connect_terminal_new(wait_for_key, s) : NULL;
-        connect_tell(&s->screen, false, "%.*s", (int)greeting.len, greeting.ptr);
-        settle(s);
+    }
+    if (s->phase != OVER) {
+        begin(s, peri_buffer_str(&opened->greeting));
         if (s->screen.terminal) {
             converse(s);
         }

@@ -11,8 +11,8 @@ enum { PERI_TLS_CLIENT_READ_BYTES = 16 * 1024 }; ///< a record
 
 /// Whom to trust.
 struct peri_tls_trust {
-    const char *ca;   ///< a file of certificates in PEM form; NULL: whom the system trusts
-    bool anybody : 1; ///< nothing is checked
+    const char *ca; ///< a file of certificates in PEM form; NULL: whom the system trusts
+    bool anybody;   ///< nothing is checked
 };
 
 enum peri_tls_wait { PERI_TLS_WAIT_READ, PERI_TLS_WAIT_WRITE };

@@ -116,6 +116,17 @@ static int write_protocols(struct peri_buffer *out, const struct peri_opening *o
     return rc == PERI_OK && opening->protocol_count > 0 ? peri_buffer_append(out, "\r\n", 2) : rc;
 }
 
+static int write_extensions(struct peri_buffer *out, const struct peri_opening *opening) {
+    if (!opening->deflate) {
+        return PERI_OK;
+    }
+    int rc = peri_buffer_append_str(out, PERI_STR("Sec-WebSocket-Extensions: "));
+    if (rc == PERI_OK) {
+        rc = peri_deflate_print(opening->deflate, true, out);
+    }
+    return rc == PERI_OK ? peri_buffer_append(out, "\r\n", 2) : rc;
+}
+
 static int write_fields(struct peri_buffer *out, const struct peri_opening *opening) {
     int rc = PERI_OK;
     for (size_t i = 0; i < opening->field_count && rc == PERI_OK; i++) {
@@ -145,6 +156,9 @@ static int write_request(struct peri_buffer *out, const struct peri_opening *ope
     }
     if (rc == PERI_OK) {
         rc = write_protocols(out, opening);
+    }
+    if (rc == PERI_OK) {
+        rc = write_extensions(out, opening);
     }
     if (rc == PERI_OK) {
         rc = write_credentials(out, opening);
@@ -180,12 +194,11 @@ static struct peri_str only_value(const struct peri_response *response, struct p
     return value;
 }
 
-static int check_protocol(const struct peri_opening *opening, const struct peri_response *response,
-                          struct peri_str *protocol, const char **why) {
+static int choose_protocol(const struct peri_opening *opening, const struct peri_response *response,
+                           struct peri_str *protocol, const char **why) {
     static const struct peri_str name = {"sec-websocket-protocol", 22};
     struct peri_str chosen = only_value(response, name);
     if (peri_fields_count(response->fields, response->field_count, name) == 0) {
-        *protocol = PERI_STR("");
         return PERI_OK;
     }
     for (size_t i = 0; i < opening->protocol_count; i++) {
@@ -197,8 +210,30 @@ static int check_protocol(const struct peri_opening *opening, const struct peri_
     return refuse(why, "it chose a subprotocol that was not offered");
 }
 
+static int choose_extensions(const struct peri_opening *opening,
+                             const struct peri_response *response,
+                             struct peri_opening_choice *choice, const char **why) {
+    const struct peri_field *fields = response->fields;
+    size_t n = response->field_count;
+    size_t count = peri_fields_count(fields, n, PERI_STR("sec-websocket-extensions"));
+    if (count == 0) {
+        return PERI_OK;
+    }
+    if (!opening->deflate) {
+        return refuse(why, "it uses extensions, and none was offered");
+    }
+    if (count > 1) { // RFC 6455 section 11.3.2
+        return refuse(why, "it has more than one Sec-WebSocket-Extensions");
+    }
+    switch (peri_deflate_check_answer(fields, n, opening->deflate, &choice->terms)) {
+    case PERI_OK: choice->deflates = true; return PERI_OK;
+    case PERI_AGAIN: return PERI_OK; // an empty list
+    default: return refuse(why, "its extensions are not as they were offered");
+    }
+}
+
 int peri_opening_check(const struct peri_opening *opening, const struct peri_response *response,
-                       struct peri_str *protocol, const char **why) {
+                       struct peri_opening_choice *choice, const char **why) {
     const struct peri_field *fields = response->fields;
     size_t n = response->field_count;
     char proof[PERI_HANDSHAKE_PROOF_BYTES + 1];
@@ -222,8 +257,13 @@ int peri_opening_check(const struct peri_opening *opening, const struct peri_res
                         peri_str_of(proof))) {
         return refuse(why, "its Sec-WebSocket-Accept does not prove that it read our key");
     }
-    if (peri_fields_count(fields, n, PERI_STR("sec-websocket-extensions")) > 0) {
-        return refuse(why, "it uses extensions, and none was offered");
+    struct peri_opening_choice chosen = {0};
+    rc = choose_extensions(opening, response, &chosen, why);
+    if (rc == PERI_OK) {
+        rc = choose_protocol(opening, response, &chosen.protocol, why);
     }
-    return check_protocol(opening, response, protocol, why);
+    if (rc == PERI_OK) {
+        *choice = chosen;
+    }
+    return rc;
 }

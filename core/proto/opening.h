@@ -1,6 +1,7 @@
 // The client's side of the opening handshake. RFC 6455 section 4.1
 #pragma once
 
+#include "proto/extension.h"
 #include "proto/response_parser.h"
 #include "proto/ws_url.h"
 
@@ -14,6 +15,15 @@ struct peri_opening {
     size_t field_count;
     const struct peri_str *protocols; ///< offered, the best first
     size_t protocol_count;
+    const struct peri_deflate_terms
+        *deflate; ///< permessage-deflate is offered so; NULL: not at all
+};
+
+/// What a server has chosen of it.
+struct peri_opening_choice {
+    struct peri_str protocol; ///< borrowed from the response; len 0 for none
+    bool deflates;            ///< permessage-deflate is agreed on
+    struct peri_deflate_terms terms;
 };
 
 /// @param nonce  random and the caller's, not used before
@@ -31,10 +41,10 @@ bool peri_opening_may_add(struct peri_str name);
 PERI_MUST_CHECK int peri_opening_write(struct peri_buffer *out, const struct peri_opening *opening);
 
 /// Is the response the 101 that was asked for?
-/// @param protocol  on PERI_OK: the one chosen, borrowed from the response; len 0 for none
-/// @param why       on PERI_E_PROTOCOL: static, a few words
+/// @param choice  filled on PERI_OK
+/// @param why     on PERI_E_PROTOCOL: static, a few words
 /// @return PERI_OK; PERI_E_INVALID: another status than 101; PERI_E_PROTOCOL: a 101 that must not
 ///         be believed; PERI_E_MEMORY
 PERI_MUST_CHECK int peri_opening_check(const struct peri_opening *opening,
                                        const struct peri_response *response,
-                                       struct peri_str *protocol, const char **why);
+                                       struct peri_opening_choice *choice, const char **why);

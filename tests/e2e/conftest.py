@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,21 @@ class Host(support.Host):
             return wire.request(path, method, **fields)
 
 
+class Run:
+    """`perigee connect` as a process with pipes."""
+
+    def __init__(self, *args: str, **options):
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
+        self.process = subprocess.Popen(
+            [program(), "connect", *args], stderr=subprocess.PIPE, **options
+        )
+
+    def end(self, data: bytes = b"") -> tuple[int, bytes, str]:
+        out, err = self.process.communicate(data, timeout=60)
+        check_sanitizers(err.decode(errors="replace"))
+        return self.process.returncode, out, err.decode()
+
+
 @pytest.fixture
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("certificates"))
@@ -136,3 +152,32 @@ def run():
         return done.returncode, done.stdout, done.stderr
 
     return start
+
+
+@pytest.fixture
+def connect():
+    """connect(ARGS.., data=STDIN) -> (status, stdout, stderr)."""
+
+    def run(*args: str, data: bytes = b"") -> tuple[int, bytes, str]:
+        return Run(*args).end(data)
+
+    return run
+
+
+@pytest.fixture
+def started():
+    """Started programs that end with the test: started(ARGS..) -> Run."""
+    runs = []
+
+    def start(*args: str, **options) -> Run:
+        runs.append(Run(*args, **options))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+        run.process.wait()
+        for pipe in (run.process.stdin, run.process.stdout, run.process.stderr):
+            with suppress(BrokenPipeError):
+                pipe.close()

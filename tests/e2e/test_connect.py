@@ -1,22 +1,16 @@
 """perigee connect in a pipe: against a real host, and against servers that misbehave."""
 
 import base64
-import hashlib
-import os
 import re
-import signal
 import socket
 import subprocess
-import threading
-import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from conftest import check_sanitizers, program
-from support.peer import masked
-from wire import CLOSE, LIMIT_S, PING, PONG, TEXT, frame
+from conftest import program
+from support.server import Server, answers, close, hear, hear_frame, says, upgraded
+from wire import CLOSE, PING, PONG, TEXT, frame
 
 ECHO = """
 local echo = {}
@@ -38,140 +32,6 @@ end
 function asked.open(conn) conn:send(conn.data) end
 return asked
 """
-
-
-class Run:
-    """`perigee connect` as a process with pipes."""
-
-    def __init__(self, *args: str, **options):
-        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
-        self.process = subprocess.Popen(
-            [program(), "connect", *args], stderr=subprocess.PIPE, **options
-        )
-
-    def end(self, data: bytes = b"") -> tuple[int, bytes, str]:
-        out, err = self.process.communicate(data, timeout=60)
-        check_sanitizers(err.decode(errors="replace"))
-        return self.process.returncode, out, err.decode()
-
-
-@pytest.fixture
-def connect():
-    """connect(ARGS.., data=STDIN) -> (status, stdout, stderr)."""
-
-    def run(*args: str, data: bytes = b"") -> tuple[int, bytes, str]:
-        return Run(*args).end(data)
-
-    return run
-
-
-@pytest.fixture
-def started():
-    """Started programs that end with the test: started(ARGS..) -> Run."""
-    runs = []
-
-    def start(*args: str, **options) -> Run:
-        runs.append(Run(*args, **options))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        if run.process.poll() is None:
-            run.process.kill()
-        run.process.wait()
-        for pipe in (run.process.stdin, run.process.stdout, run.process.stderr):
-            with suppress(BrokenPipeError):
-                pipe.close()
-
-
-class Server:
-    """A listener that hands each connection to `serve(socket, head)`, one after the other."""
-
-    def __init__(self, *serves):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(LIMIT_S)
-        self.port = self.listener.getsockname()[1]
-        self.url = f"ws://127.0.0.1:{self.port}/"
-        self.heads: list[str] = []
-        self.failed: list[BaseException] = []
-        self.thread = threading.Thread(target=self._run, args=(serves,), daemon=True)
-        self.thread.start()
-
-    def _run(self, serves):
-        try:
-            for serve in serves:
-                connection, _ = self.listener.accept()
-                connection.settimeout(LIMIT_S)
-                with connection:
-                    head = b""
-                    while b"\r\n\r\n" not in head:
-                        head += connection.recv(65536)
-                    self.heads.append(head.decode())
-                    serve(connection, head)
-        except BaseException as error:  # told by end(), in the test's own thread
-            self.failed.append(error)
-
-    def end(self):
-        self.thread.join(2 * LIMIT_S)
-        self.listener.close()
-        assert not self.failed, self.failed
-
-
-def accept_of(head: bytes) -> bytes:
-    key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)[1]
-    proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-    return base64.b64encode(proof)
-
-
-def upgraded(head: bytes, more: bytes = b"") -> bytes:
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept_of(head) + b"\r\n" + more + b"\r\n"
-    )
-
-
-def hear(connection) -> tuple[int, bytes]:
-    """A frame from the client: masked, whole."""
-    opcode, _, payload = hear_masked(connection)
-    return opcode, payload
-
-
-def hear_masked(connection) -> tuple[int, bytes, bytes]:
-    """The same with its key between opcode and payload."""
-
-    def take(n: int) -> bytes:
-        data = b""
-        while len(data) < n:
-            piece = connection.recv(n - len(data))
-            assert piece, "the end"
-            data += piece
-        return data
-
-    first, size = take(2)
-    assert first & 0x80 and size & 0x80, (first, size)
-    size &= 0x7F
-    if size > 125:
-        size = int.from_bytes(take(2 if size == 126 else 8))
-    key = take(4)
-    return first & 0x0F, key, masked(key, take(size))
-
-
-def says(*frames: bytes):
-    """Serves: the 101 with the frames behind it, then waits for the client to go."""
-
-    def serve(connection, head):
-        connection.sendall(upgraded(head) + b"".join(frames))
-        while connection.recv(65536):
-            pass
-
-    return serve
-
-
-def answers(text: str):
-    def serve(connection, _):
-        connection.sendall(text.encode())
-
-    return serve
 
 
 # --- a pipe ---
@@ -360,6 +220,8 @@ def test_a_ping_without_an_answer_is_the_end(connect):
         ("ws://a", "--wait=nan"),
         ("ws://a", "--ping=0"),
         ("ws://a", "--origin="),
+        ("ws://a", "--echo", "--binary"),
+        ("ws://a", "--no-deflate=yes"),
     ],
 )
 def test_wrong_usage_is_2(connect, args):
@@ -471,10 +333,6 @@ def test_a_bad_handshake_is_refused(connect, change, words):
     server.end()
 
 
-def close(code: int, reason: str = "") -> bytes:
-    return frame(CLOSE, code.to_bytes(2) + reason.encode(), mask=False)
-
-
 @pytest.mark.parametrize(
     ("code", "status", "words"),
     [
@@ -518,7 +376,7 @@ def test_each_connection_and_each_frame_has_a_key_of_its_own(connect):
 
     def serve(connection, head):
         connection.sendall(upgraded(head))
-        keys.extend(hear_masked(connection)[1] for _ in range(20))
+        keys.extend(hear_frame(connection)[1] for _ in range(20))
 
     server = Server(serve, serve)
     for _ in range(2):
@@ -570,165 +428,6 @@ def test_a_broken_protocol_is_answered_and_told(connect):
     assert "broke the protocol: masked frame" in err
     server.end()
     assert heard[0][0] == CLOSE and heard[0][1][:2] == (1002).to_bytes(2)
-
-
-# --- slow sides, signals, lost readers ---
-
-
-def waits_full(fill, process) -> None:
-    """Until fill() makes no progress any more and the process sleeps."""
-    seen = -1
-    while True:
-        now = fill()
-        state = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1][0]
-        if now == seen and state == "S":
-            return
-        seen = now
-        time.sleep(0.2)
-
-
-def resident(process) -> int:
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
-
-
-def test_a_peer_that_reads_nothing_stops_stdin(started):
-    release, got = threading.Event(), []
-
-    def serve(connection, head):
-        connection.sendall(upgraded(head))
-        release.wait(60)
-        while True:
-            opcode, payload = hear(connection)
-            if opcode == CLOSE:
-                connection.sendall(close(1000))
-                return
-            got.append(payload)
-
-    server = Server(serve)
-    run = started(server.url)
-    line = b"q" * 1023 + b"\n"
-    os.set_blocking(run.process.stdin.fileno(), False)
-    sent = 0
-
-    def fill():
-        nonlocal sent
-        try:
-            while sent < 256 << 20:
-                sent += os.write(run.process.stdin.fileno(), line * 4)
-        except BlockingIOError:
-            pass
-        return sent
-
-    waits_full(fill, run.process)
-    assert sent < 256 << 20
-    release.set()
-    os.set_blocking(run.process.stdin.fileno(), True)
-    if sent % 1024:
-        os.write(run.process.stdin.fileno(), line[sent % 1024 :])
-    run.process.stdin.close()
-    assert run.process.wait(60) == 0
-    server.end()
-    assert len(got) == (sent + 1023) // 1024 and set(got) == {line[:-1]}
-
-
-def test_a_stdout_that_nobody_reads_stops_the_socket(started):
-    message = b"m" * 1023
-    sent, release = [0], threading.Event()
-
-    def serve(connection, head):
-        connection.settimeout(60)
-        connection.sendall(upgraded(head))
-        data = frame(TEXT, message, mask=False) * 64
-        while not release.is_set() and sent[0] << 10 < 256 << 20:
-            connection.sendall(data)
-            sent[0] += 64
-        connection.sendall(close(1000))
-        hear(connection)
-
-    server = Server(serve)
-    run = started("--wait=forever", server.url)
-    waits_full(lambda: sent[0], run.process)
-    assert sent[0] << 10 < 256 << 20
-    assert resident(run.process) < 512 << 20  # with a sanitizer's shadow
-    release.set()
-    status, out, err = run.end()
-    assert status == 0, err
-    server.end()
-    assert out == (message + b"\n") * sent[0]
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1000), (signal.SIGTERM, 1001)])
-def test_a_signal_closes_in_order(started, number, code):
-    heard = []
-
-    def serve(connection, head):
-        connection.sendall(upgraded(head) + frame(TEXT, "ready", mask=False))
-        heard.append(hear(connection))
-        connection.sendall(close(code))
-
-    server = Server(serve)
-    run = started(server.url)
-    assert run.process.stdout.readline() == b"ready\n"
-    run.process.send_signal(number)
-    assert run.process.wait(60) == 0
-    server.end()
-    assert heard == [(CLOSE, code.to_bytes(2))]
-
-
-def test_a_second_signal_ends_at_once(started):
-    closing = threading.Event()
-
-    def serve(connection, head):
-        connection.sendall(upgraded(head) + frame(TEXT, "ready", mask=False))
-        hear(connection)
-        closing.set()
-        while connection.recv(65536):
-            pass
-
-    server = Server(serve)
-    run = started(server.url)
-    assert run.process.stdout.readline() == b"ready\n"
-    run.process.send_signal(signal.SIGINT)
-    assert closing.wait(LIMIT_S)
-    run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(60) == 1
-    server.end()
-
-
-def test_a_reader_that_goes_ends_it(started):
-    heard = []
-
-    def serve(connection, head):
-        connection.sendall(upgraded(head) + frame(TEXT, "first", mask=False))
-        heard.append(hear(connection))
-        connection.sendall(close(1001))
-
-    server = Server(serve)
-    run = started(server.url)
-    assert run.process.stdout.readline() == b"first\n"
-    run.process.stdout.close()
-    assert run.process.wait(60) == 1
-    assert run.process.stderr.read() == b""
-    server.end()
-    assert heard == [(CLOSE, (1001).to_bytes(2))]
-
-
-def test_a_close_before_all_was_sent_is_a_failure(started):
-    def serve(connection, head):
-        connection.sendall(upgraded(head))
-        connection.recv(1)
-        connection.sendall(close(1000))
-        ended.wait(60)
-
-    ended = threading.Event()
-    server = Server(serve)
-    run = started(server.url)
-    status, _, err = run.end(b"w" * (15 << 20) + b"\n")
-    ended.set()
-    assert status == 1
-    assert "closed before all was sent" in err
-    server.end()
 
 
 def test_standard_descriptors_that_are_closed_do_no_harm(serve):

@@ -16,7 +16,8 @@ import pyte
 import pytest
 
 from conftest import check_sanitizers, program
-from wire import LIMIT_S
+from support.server import Server, close, hear, upgraded
+from wire import CLOSE, LIMIT_S, TEXT, frame
 
 COLUMNS, ROWS = 60, 20
 
@@ -138,9 +139,38 @@ def terminal(tmp_path):
 @pytest.fixture
 def talk(host, terminal):
     """A terminal that is connected, and what another client says there."""
-    it = terminal(f"{host.ws}/says")
+    it = terminal("--no-deflate", f"{host.ws}/says")  # so that the note fits into one row
     it.wait(f"* connected to {host.ws}/says", ">")
     return it
+
+
+def test_compression_is_part_of_the_note_on_opening(host, terminal):
+    terms = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    url = f"{host.ws}/says"
+    terminal(url, columns=150).wait(f"* connected to {url}, compressed", ">")
+    told = terminal("--verbose", url, columns=150)
+    told.wait(f"* connected to {url}, {terms}", ">")
+    plain = terminal("--no-deflate", "--verbose", url, columns=150)
+    plain.wait(f"* connected to {url}, not compressed", ">")
+
+
+def test_with_echo_messages_are_shown_and_no_line_is_typed(terminal):
+    heard = []
+
+    def serve(connection, head):
+        connection.sendall(upgraded(head) + frame(TEXT, "hi", mask=False))
+        heard.extend(hear(connection) for _ in range(2))
+        connection.sendall(close(1000))
+
+    server = Server(serve)
+    it = terminal("--echo", server.url)
+    it.wait(f"* connected to {server.url}", "< hi")
+    it.type("typed\r")
+    it.wait("typed")  # the system's own echo
+    it.type("\x03")
+    assert it.end() == 0
+    server.end()
+    assert heard == [(TEXT, b"hi"), (CLOSE, (1000).to_bytes(2))]
 
 
 def test_a_line_is_sent_and_the_answer_shown(talk):
@@ -295,7 +325,7 @@ def test_a_resized_terminal_is_drawn_anew(host, talk):
     "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"]
 )
 def test_no_colour_where_none_is_wanted(host, terminal, environment):
-    it = terminal(f"{host.ws}/says", **environment)
+    it = terminal("--no-deflate", f"{host.ws}/says", **environment)
     it.wait(f"* connected to {host.ws}/says", *([] if "TERM" in environment else [">"]))
     it.type("hello\r")
     while "< hello" not in it.lines():

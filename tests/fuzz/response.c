@@ -18,17 +18,23 @@ static void check_response(const struct peri_response *response,
 }
 
 /// The key of RFC 6455's example: a corpus can hold the right answer.
-static void check_opening(const struct peri_response *response) {
+static void check_opening(const struct peri_response *response,
+                          const struct peri_deflate_terms *deflate) {
     const struct peri_str offered[] = {PERI_STR("chat"), PERI_STR("superchat")};
-    struct peri_opening opening = {
-        .key = "dGhlIHNhbXBsZSBub25jZQ==", .protocols = offered, .protocol_count = 2};
-    struct peri_str protocol = {0};
+    struct peri_opening opening = {.key = "dGhlIHNhbXBsZSBub25jZQ==",
+                                   .protocols = offered,
+                                   .protocol_count = 2,
+                                   .deflate = deflate};
+    struct peri_opening_choice choice = {0};
     const char *why = NULL;
-    int rc = peri_opening_check(&opening, response, &protocol, &why);
+    int rc = peri_opening_check(&opening, response, &choice, &why);
     if (rc == PERI_OK) {
         FUZZ_CHECK(response->status == 101);
-        FUZZ_CHECK(protocol.len == 0 || peri_str_equal(protocol, offered[0]) ||
-                   peri_str_equal(protocol, offered[1]));
+        FUZZ_CHECK(choice.protocol.len == 0 || peri_str_equal(choice.protocol, offered[0]) ||
+                   peri_str_equal(choice.protocol, offered[1]));
+        FUZZ_CHECK(!choice.deflates || deflate);
+        FUZZ_CHECK(choice.terms.client_bits <= PERI_WINDOW_MAX);
+        FUZZ_CHECK(choice.terms.server_bits <= PERI_WINDOW_MAX);
     }
     FUZZ_CHECK(rc != PERI_E_PROTOCOL || (why && response->status == 101));
     FUZZ_CHECK(rc != PERI_E_INVALID || response->status != 101);
@@ -68,7 +74,10 @@ static void read_one(struct peri_response_parser *parser, const struct peri_resp
     fuzz_note_number(seen, (uint64_t)rc);
     if (rc == PERI_OK) {
         check_response(response, limits);
-        check_opening(response);
+        check_opening(response, NULL);
+        check_opening(response, &(struct peri_deflate_terms){.client_bits = PERI_WINDOW_MAX});
+        check_opening(response,
+                      &(struct peri_deflate_terms){.server_no_takeover = true, .server_bits = 10});
         note_response(seen, response);
     } else if (rc == PERI_E_INVALID) {
         fuzz_note_str(seen, peri_str_of(peri_response_parser_why(parser)));

@@ -60,11 +60,11 @@ static void check_answer(const struct peri_request *request, struct peri_str ans
     struct peri_span in = {(uint8_t *)fuzz_copy(answer), answer.len};
     uint8_t *copy = in.ptr;
     const struct peri_response *response;
-    struct peri_str protocol = {0};
+    struct peri_opening_choice choice = {0};
     const char *why = NULL;
     FUZZ_CHECK(peri_response_parser_feed(parser, &in, &response) == PERI_OK && in.len == 0);
-    FUZZ_CHECK(peri_opening_check(&opening, response, &protocol, &why) == PERI_OK);
-    FUZZ_CHECK(peri_str_equal(protocol, chosen));
+    FUZZ_CHECK(peri_opening_check(&opening, response, &choice, &why) == PERI_OK);
+    FUZZ_CHECK(peri_str_equal(choice.protocol, chosen) && !choice.deflates);
     peri_response_parser_free(parser);
     free(copy);
 }

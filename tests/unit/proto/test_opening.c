@@ -9,6 +9,8 @@
 static const uint8_t NONCE[PERI_OPENING_NONCE_BYTES] = {'t', 'h', 'e', ' ', 's', 'a', 'm', 'p',
                                                         'l', 'e', ' ', 'n', 'o', 'n', 'c', 'e'};
 
+static const struct peri_deflate_terms DEFLATE = {.client_bits = 15};
+
 static struct peri_opening opening_of(const char *text) {
     struct peri_opening opening = {0};
     const char *why;
@@ -40,10 +42,13 @@ static void a_request_is_written(void **state) {
     opening.field_count = 2;
     opening.protocols = protocols;
     opening.protocol_count = 2;
+    opening.deflate = &DEFLATE;
     expect_request(&opening, "GET / HTTP/1.1\r\n"
                              "Upgrade: websocket\r\nConnection: Upgrade\r\n"
                              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                              "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: v2, v1\r\n"
+                             "Sec-WebSocket-Extensions: permessage-deflate; "
+                             "client_max_window_bits\r\n"
                              "Origin: https://a.example\r\nhost: other\r\n\r\n");
 }
 
@@ -116,30 +121,44 @@ static void what_cannot_be_sent_is_refused(void **state) {
     peri_buffer_deinit(&out);
 }
 
-/// Checks the response against an opening that offered "v1" and "v2".
-static void expect_answer(const char *head, int expected, const char *words) {
+/// Checks the response against an opening that offered "v1" and "v2", and may be compression.
+static int check(const struct peri_deflate_terms *deflate, const char *head,
+                 struct peri_opening_choice *choice, char protocol[16], const char **why) {
     static const struct peri_str protocols[] = {{"v1", 2}, {"v2", 2}};
     struct peri_opening opening = opening_of("ws://a");
     opening.protocols = protocols;
     opening.protocol_count = 2;
+    opening.deflate = deflate;
     struct peri_response_parser *parser = peri_response_parser_new(&RESPONSE_LIMITS);
     uint8_t bytes[1024];
     struct peri_span in = {bytes, strlen(head)};
     memcpy(bytes, head, in.len);
     const struct peri_response *response = NULL;
     assert_int_equal(peri_response_parser_feed(parser, &in, &response), PERI_OK);
-    struct peri_str protocol = {0};
+    int rc = peri_opening_check(&opening, response, choice, why);
+    if (rc == PERI_OK) {
+        assert_true(choice->protocol.len < 16);
+        memcpy(protocol, choice->protocol.ptr ? choice->protocol.ptr : "", choice->protocol.len);
+        protocol[choice->protocol.len] = '\0';
+    }
+    peri_response_parser_free(parser);
+    return rc;
+}
+
+static void expect_answer(const char *head, int expected, const char *words) {
+    struct peri_opening_choice choice = {0};
+    char protocol[16];
     const char *why = NULL;
-    int rc = peri_opening_check(&opening, response, &protocol, &why);
+    int rc = check(NULL, head, &choice, protocol, &why);
     if (rc != expected) {
         fail_msg("%s\n%s", head, why ? why : "");
     }
     if (rc == PERI_OK) {
-        assert_true(peri_str_equal(protocol, peri_str_of(words)));
+        assert_string_equal(protocol, words);
+        assert_false(choice.deflates);
     } else if (rc == PERI_E_PROTOCOL) {
         assert_non_null(strstr(why, words));
     }
-    peri_response_parser_free(parser);
 }
 
 #define PROOF "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
@@ -182,9 +201,56 @@ static void a_101_that_lacks_something_is_not_believed(void **state) {
     }
 }
 
+#define EXTENSIONS "Sec-WebSocket-Extensions: "
+
+static void compression_is_agreed_on_as_the_server_answers(void **state) {
+    (void)state;
+    struct peri_opening_choice choice = {0};
+    char protocol[16];
+    const char *why = NULL;
+    assert_int_equal(check(&DEFLATE, UPGRADED PROOF "\r\n", &choice, protocol, &why), PERI_OK);
+    assert_false(choice.deflates);
+    assert_int_equal(check(&DEFLATE, UPGRADED PROOF EXTENSIONS "\r\n\r\n", &choice, protocol, &why),
+                     PERI_OK);
+    assert_false(choice.deflates);
+    assert_int_equal(check(&DEFLATE,
+                           UPGRADED PROOF EXTENSIONS
+                           "permessage-deflate; server_no_context_takeover; "
+                           "client_max_window_bits=10\r\nSec-WebSocket-Protocol: v1\r\n\r\n",
+                           &choice, protocol, &why),
+                     PERI_OK);
+    assert_true(choice.deflates);
+    assert_true(choice.terms.server_no_takeover && !choice.terms.client_no_takeover);
+    assert_int_equal(choice.terms.client_bits, 10);
+    assert_string_equal(protocol, "v1");
+}
+
+static void extensions_that_were_not_offered_are_not_believed(void **state) {
+    (void)state;
+    static const char *const bad[][2] = {
+        {UPGRADED PROOF EXTENSIONS "permessage-bzip2\r\n\r\n", "as they were offered"},
+        {UPGRADED PROOF EXTENSIONS "permessage-deflate, permessage-deflate\r\n\r\n", "as they"},
+        {UPGRADED PROOF EXTENSIONS "permessage-deflate; client_max_window_bits=16\r\n\r\n",
+         "as they"},
+        {UPGRADED PROOF EXTENSIONS "permessage-deflate; client_max_window_bits\r\n\r\n", "as they"},
+        {UPGRADED PROOF EXTENSIONS "permessage-deflate; unheard_of\r\n\r\n", "as they"},
+        {UPGRADED PROOF EXTENSIONS ";\r\n\r\n", "as they"},
+        {UPGRADED PROOF EXTENSIONS "permessage-deflate\r\n" EXTENSIONS "\r\n\r\n", "more than one"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct peri_opening_choice choice = {0};
+        char protocol[16];
+        const char *why = NULL;
+        assert_int_equal(check(&DEFLATE, bad[i][0], &choice, protocol, &why), PERI_E_PROTOCOL);
+        assert_non_null(strstr(why, bad[i][1]));
+        assert_false(choice.deflates);
+    }
+}
+
 static void out_of_memory_leaves_the_buffer_as_it_was(void **state) {
     (void)state;
     struct peri_opening opening = opening_of("ws://me:pass@a:9/b");
+    opening.deflate = &DEFLATE;
     uint64_t live = peri_alloc_live();
     int rc = PERI_E_MEMORY;
     for (uint64_t nth = 1; rc != PERI_OK; nth++) {
@@ -207,6 +273,8 @@ int main(void) {
         cmocka_unit_test(a_101_with_the_proof_is_believed),
         cmocka_unit_test(another_status_is_no_101),
         cmocka_unit_test(a_101_that_lacks_something_is_not_believed),
+        cmocka_unit_test(compression_is_agreed_on_as_the_server_answers),
+        cmocka_unit_test(extensions_that_were_not_offered_are_not_believed),
         cmocka_unit_test(out_of_memory_leaves_the_buffer_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
