@@ -16,7 +16,7 @@ test:
 
 # What an issue claims, shown by the release build.
 acceptance: build
-	tools/setup test
+	tools/setup acceptance
 	tests/run acceptance
 
 # Autobahn|Testsuite against scripts/echo.lua, and against `perigee connect`.

@@ -105,7 +105,7 @@ static void feed(struct peri_session *session, struct peri_span *in) {
     bool more = true;
     while (more && in->len > 0 && !session->closing && is_reading(session)) {
         switch ((enum session_stage)session->stage) {
-        case SESSION_TLS: break; // it brings nothing
+        case SESSION_TLS: in->len = 0; break; // it brings nothing: with bytes it is done
         case SESSION_HTTP:
             peri_http_input(session, in);
             more = in->len == 0 || !peri_budget_is_spent(&budget);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
@@ -20,6 +21,9 @@ enum {
     /// Of a connection's unsent bytes: what was sent at once, and answers to the peer's key updates.
     /// Who asks for more without reading is cut off.
     UNSENT_MAX = 64 * 1024,
+    /// Key updates and renegotiations, which are refused, in what one recv has brought. Each takes as
+    /// long as many messages, and 1,700 fit: they would hold up everybody else.
+    ASIDES_MAX = 16,
 };
 
 struct peri_tls_loop {
@@ -30,6 +34,7 @@ struct peri_tls_loop {
     const uint8_t *in;
     size_t in_len;
     struct peri_buffer out;
+    int asides_left; ///< negative: there were too many
     uint8_t cipher[CIPHER_BYTES];
     uint8_t record[RECORD_BYTES]; ///< small pieces, gathered
 };
@@ -108,6 +113,19 @@ void peri_tls_loop_free(struct peri_tls_loop *loop) {
 
 // A connection's life
 
+/// Told by OpenSSL of each message of TLS's own: counts what comes of them behind the handshake.
+static void count_aside(int sent, int version, int kind, const void *bytes, size_t n, SSL *ssl,
+                        void *arg) {
+    struct peri_tls_loop *loop = arg;
+    (void)version;
+    (void)bytes;
+    (void)n;
+    (void)ssl;
+    if (!sent && kind == SSL3_RT_HANDSHAKE && --loop->asides_left < 0) {
+        loop->in_len = 0; // OpenSSL stops when it has no more
+    }
+}
+
 struct peri_tls *peri_tls_new(struct peri_tls_loop *loop, int fd) {
     struct peri_tls *tls = peri_calloc(1, sizeof *tls);
     SSL *ssl = tls ? SSL_new(peri_certificates_context(loop->certificates)) : NULL;
@@ -119,6 +137,8 @@ struct peri_tls *peri_tls_new(struct peri_tls_loop *loop, int fd) {
     }
     SSL_set_bio(ssl, loop->bio, loop->bio); // one reference for both
     SSL_set_accept_state(ssl);
+    SSL_set_msg_callback(ssl, count_aside);
+    SSL_set_msg_callback_arg(ssl, loop);
     tls->ssl = ssl;
     tls->loop = loop;
     tls->fd = fd;
@@ -323,6 +343,7 @@ int peri_tls_end(struct peri_tls *tls) {
 static void take(struct peri_tls *tls, uint8_t *out, size_t *n) {
     struct peri_tls_loop *loop = tls->loop;
     size_t more, sent;
+    loop->asides_left = SSL_is_init_finished(tls->ssl) ? ASIDES_MAX : INT_MAX;
     ERR_clear_error();
     while (SSL_read_ex(tls->ssl, out + *n, PERI_TLS_READ_BYTES - *n, &more) == 1) {
         *n += more;
@@ -332,6 +353,10 @@ static void take(struct peri_tls *tls, uint8_t *out, size_t *n) {
     case SSL_ERROR_WANT_READ: break;
     case SSL_ERROR_ZERO_RETURN: tls->ended = true; break;
     default: (void)fail(tls, "out of memory"); tls->ended = true;
+    }
+    if (loop->asides_left < 0 && !tls->ended) {
+        (void)fail(tls, "too many key updates or renegotiations at once");
+        tls->ended = true;
     }
     loop->in_len = 0;
     if (deliver(tls, &sent) != PERI_OK) {

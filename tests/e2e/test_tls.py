@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from wire_tls import TlsClient
@@ -18,6 +20,7 @@ from conftest import Host, program
 from support.browser import Browser, ChatPage
 from support.certificates import Pair
 from support.host import SCRIPTS, Process, wait_until
+from support.records import CLIENT_HELLO, HANDSHAKE, Records
 from wire import (
     CLOSE,
     LIMIT_S,
@@ -454,6 +457,51 @@ def test_a_key_update_that_is_asked_for_is_answered(talk):
     )
 
 
+def until_data(records: Records) -> list[int]:
+    """The kinds of the records that come, up to the first of data."""
+    kinds, data = [], b""
+    while 23 not in kinds:
+        data += (more := records.socket.recv(65536))
+        assert more, f"an end behind {kinds}"
+        while len(data) >= 5 and len(data) >= (end := 5 + int.from_bytes(data[3:5])):
+            kinds.append(data[0])
+            data = data[end:]
+    return kinds
+
+
+def test_a_few_renegotiations_are_refused_and_many_at_once_are_cut_off(talk, authority, join):
+    host = talk()
+    good = join(host)
+    few, many = (Records(host.wire().socket, authority.context(), TLS12) for _ in range(2))
+
+    def ask_for(one: Records, count: int) -> None:
+        asked = b"".join(one.seal(CLIENT_HELLO, HANDSHAKE) for _ in range(count))
+        one.socket.sendall(asked + one.seal(head("/talk")))
+
+    for _ in range(3):
+        ask_for(few, 16)
+        assert until_data(few) == [21] * 16 + [23]
+    ask_for(many, 200)
+    with suppress(ConnectionResetError):
+        while answer := many.socket.recv(65536):
+            assert len(answer) < 64 * 31
+    host.wait_log('msg="TLS failed" why="too many key updates or renegotiations at once"')
+    say(good, "still here")
+
+
+def test_many_key_updates_at_once_are_cut_off(talk, authority, join):
+    host = talk()
+    good = join(host)
+    few, many = (Records(host.wire().socket, authority.context(), TLS13) for _ in range(2))
+    for _ in range(3):
+        few.socket.sendall(b"".join(few.key_update() for _ in range(16)) + few.seal(head("/talk")))
+        assert few.hear().startswith(b"HTTP/1.1 200 OK")
+    many.socket.sendall(b"".join(many.key_update() for _ in range(200)) + many.seal(head("/talk")))
+    assert many.hear() == b""
+    host.wait_log('msg="TLS failed" why="too many key updates or renegotiations at once"')
+    say(good, "still here")
+
+
 # Ends
 
 
@@ -501,6 +549,33 @@ def test_a_broken_record_costs_its_connection_only(talk, dial, join):
     bad.socket.sendall(record)
     host.wait_log('msg="TLS failed" why="decryption failed or bad record mac" remote=127.0.0.1')
     host.wait(lambda: ask(dial, host)["closes"] == [1006])
+    say(good, "still here")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_broken_record_right_behind_the_first_bytes_does_not_stop_the_host(
+    talk, dial, join, version
+):
+    host = talk()
+    good = join(host)
+    bad = dial(host, version, handshake=False)
+    bad.shake_hands(hold=True)
+    bad.socket.sendall(bad.seal(head("/talk")) + b"\x17\x03\x03\x00\x20" + bytes(32))
+    say(good, "still here")
+    with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+        bad.rest()
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_who_is_gone_right_behind_its_first_bytes_does_not_stop_the_host(talk, dial, join, version):
+    host = talk()
+    good = join(host)
+    for _ in range(50):
+        bad = dial(host, version, handshake=False)
+        bad.shake_hands(hold=True)
+        bad.socket.sendall(bad.seal(head("/talk")))
+        bad.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        bad.socket.close()
     say(good, "still here")
 
 

@@ -63,8 +63,9 @@ def test_elsewhere_one_line_names_all_that_is_missing(setup, uid):
     assert "luacheck" not in names and "dh" not in names
 
 
-def test_what_tests_need_is_in_the_same_line(setup):
-    names = missing(setup("test", FEDORA, NOBODY), "please install: ")
+@pytest.mark.parametrize("goal", ["test", "acceptance"])
+def test_what_tests_need_is_in_the_same_line(setup, goal):
+    names = missing(setup(goal, FEDORA, NOBODY), "please install: ")
     assert {"cc", "uv.h", "luacheck", "cmocka.h"} <= set(names)
 
 

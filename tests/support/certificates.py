@@ -51,8 +51,8 @@ class Authority:
         self.folder = folder
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = _name("perigee's tests")
-        self.serial = 1
         basic = x509.BasicConstraints(ca=True, path_length=0)
+        self.serial = x509.random_serial_number() >> 8  # room to count
         self.cert = self._sign(self.name, self.key.public_key(), DAY, [(basic, True)])
         self.path = folder / "authority.pem"
         self.path.write_bytes(self.cert.public_bytes(serialization.Encoding.PEM))

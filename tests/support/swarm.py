@@ -8,6 +8,7 @@ import socket
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 
 from support.host import Failed
 from support.peer import CLOSE, PING, PONG, TEXT, close, frame
@@ -17,10 +18,12 @@ WORKER_S = 120  # no process that a program starts outlives this, whatever becom
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
-def upgrade_request(path: str) -> bytes:
+def upgrade_request(path: str, offer: str = "") -> bytes:
+    """@param offer  of extensions, or empty"""
+    extensions = f"Sec-WebSocket-Extensions: {offer}\r\n" if offer else ""
     return (
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
     ).encode()
 
 
@@ -30,6 +33,7 @@ class Member:
     def __init__(self, swarm: "Swarm", name: str, sock: socket.socket):
         self.swarm, self.name, self.socket = swarm, name, sock
         self.open = False  # the 101 has come
+        self.head = b""  # that
         self.gone = False  # no more bytes come
         self.error = ""  # what it got instead of an end in order
         self.code: int | None = None  # of the Close frame that came
@@ -81,7 +85,7 @@ class Member:
                 self.error = head.decode(errors="replace").splitlines()[0]
                 self.swarm.remove(self)
                 return
-            self.open, self.buffer = True, rest
+            self.open, self.head, self.buffer = True, head, rest
             self.swarm.opened += 1
         self._frames()
 
@@ -113,7 +117,9 @@ class Member:
 
 
 class Swarm:
-    """@param hear  called with a member and each text message that it gets, as bytes"""
+    """@param hear  called with a member and each text message that it gets, as its bytes came:
+    one that is compressed is not decompressed
+    """
 
     def __init__(self, hear=lambda member, payload: None):
         self.hear = hear
@@ -133,6 +139,8 @@ class Swarm:
         address: str = "127.0.0.1",
         sockets: list[socket.socket] | None = None,
         receive_buffer: int = 0,
+        secure: Callable[[socket.socket], socket.socket] = lambda sock: sock,
+        offer: str = "",
         at_once: int = 200,
         limit_s: float = 60,
     ):
@@ -140,6 +148,8 @@ class Swarm:
 
         @param sockets         to use; None: new ones
         @param receive_buffer  of each socket, in bytes; 0: the system's
+        @param secure          does the TLS handshake of a socket that is connected
+        @param offer           of extensions
         @param at_once         handshakes that may be under way
         """
         end = time.monotonic() + limit_s
@@ -149,14 +159,15 @@ class Swarm:
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             sock.connect((address, port))
-            sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock = secure(sock)
+            sock.setblocking(False)
             name = path.format(number)
             member = Member(self, name, sock)
             self.members.append(member)
             self._by_fd[sock.fileno()] = member
             self._epoll.register(sock.fileno(), select.EPOLLIN)
-            member.send(upgrade_request(name))
+            member.send(upgrade_request(name, offer))
             while number + 1 - (self.opened - goal + count) > at_once:
                 self._step(end, "the handshakes")
         while self.opened < goal:

@@ -280,6 +280,41 @@ static void what_is_no_tls_is_told_apart(void **state) {
     }
 }
 
+static void a_flood_of_key_updates_is_cut_off_and_a_few_at_once_are_none(void **state) {
+    (void)state;
+    struct {
+        int at_once, rc;
+    } cases[] = {{16, PERI_AGAIN}, {17, PERI_E_PROTOCOL}, {2000, PERI_E_PROTOCOL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ends ends;
+        size_t n = 0, written;
+        assert_int_equal(open_ends(&ends, TLS1_3_VERSION), PERI_OK);
+        assert_int_equal(shake_hands(&ends, SIZE_MAX), PERI_OK);
+        for (int round = 0; round < 3 && i == 0; round++) { // each time anew
+            for (int k = 0; k < cases[i].at_once; k++) {
+                assert_int_equal(SSL_key_update(ends.client, SSL_KEY_UPDATE_REQUESTED), 1);
+                assert_int_equal(SSL_do_handshake(ends.client), 1);
+            }
+            client_says(&ends, SIZE_MAX);
+            assert_int_equal(read_all(&ends, &n), PERI_AGAIN);
+            client_hears(&ends);
+        }
+        for (int k = 0; k < cases[i].at_once; k++) {
+            assert_int_equal(SSL_key_update(ends.client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+            assert_int_equal(SSL_do_handshake(ends.client), 1);
+        }
+        assert_int_equal(SSL_write_ex(ends.client, "behind", 6, &written), 1);
+        client_says(&ends, SIZE_MAX);
+        assert_int_equal(read_all(&ends, &n), cases[i].rc);
+        assert_int_equal(n, cases[i].rc == PERI_AGAIN ? 6 : 0);
+        if (cases[i].rc == PERI_E_PROTOCOL) {
+            assert_string_equal(peri_tls_why(ends.tls),
+                                "too many key updates or renegotiations at once");
+        }
+        close_ends(&ends);
+    }
+}
+
 static void who_asks_for_key_updates_and_reads_nothing_is_cut_off(void **state) {
     (void)state;
     struct ends ends;
@@ -349,6 +384,7 @@ int main(void) {
         cmocka_unit_test(a_file_is_sent_and_one_that_ends_early_is_an_error),
         cmocka_unit_test(a_goodbye_is_told_once_the_bytes_before_it_are_read),
         cmocka_unit_test(what_is_no_tls_is_told_apart),
+        cmocka_unit_test(a_flood_of_key_updates_is_cut_off_and_a_few_at_once_are_none),
         cmocka_unit_test(who_asks_for_key_updates_and_reads_nothing_is_cut_off),
         cmocka_unit_test(without_memory_a_connection_fails_and_keeps_nothing),
     };
