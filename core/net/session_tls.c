@@ -69,7 +69,8 @@ int peri_session_tls_read(struct peri_session *session, size_t *n) {
     int rc = peri_stream_read(&session->stream, session->server->buffer, n);
     if (rc == PERI_E_INVALID) {
         answer_in_plain(session);
-    } else if (peri_tls_is_open(session->stream.tls)) {
+    } else if (*n > 0 || peri_tls_is_open(session->stream.tls)) {
+        // What was decrypted came behind a whole handshake, also where TLS has failed since.
         session->stage = SESSION_HTTP;
         peri_session_want_turn(session); // for an answer that has waited
     }
