@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import struct
+import time
 import zlib
 from collections import deque
 from contextlib import suppress
@@ -18,6 +19,7 @@ TAIL = b"\x00\x00\xff\xff"  # RFC 7692 section 7.2.1
 RSV1 = 0x40
 FILLING = " ".join(str(i) for i in range(1, 12001)).encode()  # as in scripts/soak.lua
 READ_BYTES = 256 * 1024
+WINDOW_BYTES = 1 << 20  # of those who have read slowly and catch up
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Client:
         self.sane = True  # it has not sent rubbish, to which anything may be the answer
         self.healthy = False  # it waits for a Close frame, having done nothing wrong
         self.slow = False  # it has not always read
+        self.begun = time.monotonic()
         # Of the connection
         self.offer = ""
         self.echoes: deque[tuple[int, bytes]] = deque()
@@ -357,6 +360,9 @@ class Client:
     def pause(self, reading: bool) -> None:
         self.slow = self.slow or not reading
         self.reading = reading
+        if reading and not self.end:
+            # A window of 2 KiB is filled once in 200 ms, also behind a host that has long closed.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         self.swarm.watch(self)
 
     @property

@@ -7,6 +7,7 @@ from collections import Counter
 
 from client import Client, Target
 
+LAG_S = 0.7  # far less than the limits that a host ends its clients by
 FLOOD = select.EPOLLERR | select.EPOLLHUP
 
 
@@ -16,6 +17,7 @@ class Swarm:
     def __init__(self, seed: int, done):
         self.seed, self.done = seed, done
         self.closing = False  # plans come to their ends
+        self.lagged = 0.0  # when clients were last kept waiting by us for LAG_S
         self.messages = 0
         self.kinds: Counter[str] = Counter()
         self.number = 0
@@ -91,3 +93,5 @@ class Swarm:
             client.steps.close()
             self.done(client)
         self._woken.clear()
+        if time.monotonic() - now > LAG_S:
+            self.lagged = time.monotonic()
