@@ -29,6 +29,13 @@ fuzz:
 	tools/setup fuzz
 	tests/fuzz/run --seconds $(FUZZ_S) $(TARGET)
 
+# All that clients do, mixed at random, and nothing may be left: make soak SOAK_S=3600 SEED=7
+SOAK_S = 120
+SEED =
+soak: build
+	tools/setup test
+	build/venv/bin/python tests/soak/run --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
+
 lint:
 	tools/setup lint
 	tools/lint
@@ -40,7 +47,7 @@ deb:
 format:
 	tools/setup test
 	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
-	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tools/docs
+	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tests/soak/run tools/docs
 
 # The tables of docs/configuration.md, from those in the code.
 docs: build
@@ -51,4 +58,4 @@ docs: build
 clean:
 	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results build/deb build/*.deb
 
-.PHONY: build run test acceptance conformance fuzz lint deb format docs clean
+.PHONY: build run test acceptance conformance fuzz soak lint deb format docs clean

@@ -70,7 +70,7 @@ int peri_session_tls_read(struct peri_session *session, size_t *n) {
     if (rc == PERI_E_INVALID) {
         answer_in_plain(session);
     } else if (*n > 0 || peri_tls_is_open(session->stream.tls)) {
-        // Also when it has failed right behind its first bytes: those count.
+        // What was decrypted came behind a whole handshake, also where TLS has failed since.
         session->stage = SESSION_HTTP;
         peri_session_want_turn(session); // for an answer that has waited
     }

@@ -369,6 +369,28 @@ def test_the_first_bytes_may_come_with_the_end_of_the_handshake(talk, dial):
     assert client.hear_text() == "hi"
 
 
+def test_who_resets_right_behind_handshake_and_request_stops_nobody_else(talk, dial):
+    """They arrive at once, and no ticket can be sent any more: the host went round for ever."""
+    host = talk()
+    client = dial(host, TLS13, handshake=False)
+    client.shake_hands(hold=True)
+    host.signal(signal.SIGSTOP)
+    client.socket.sendall(client.seal(upgrade_head("/talk"), frame(TEXT, "hi")))
+    client.reset()
+    host.signal(signal.SIGCONT)
+    assert ask(dial, host)["count"] == 0
+
+
+def test_a_broken_record_right_behind_handshake_and_request_costs_its_connection_only(talk, dial):
+    host = talk()
+    client = dial(host, TLS13, handshake=False)
+    client.shake_hands(hold=True)
+    client.socket.sendall(client.seal(upgrade_head("/talk")) + b"\x17\x03\x03\x00\x20" + bytes(32))
+    with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+        client.rest()
+    assert ask(dial, host)["count"] == 0
+
+
 def test_a_frame_may_be_cut_anywhere_by_records(talk, join):
     client = join(talk())
     bytes_ = frame(TEXT, "x" * 300) + frame(PING, b"p") + frame(TEXT, "y")
