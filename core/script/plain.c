@@ -223,7 +223,8 @@ static void put_string_key(struct text *text, struct peri_str key) {
             shown--;
         }
     }
-    memcpy(step, "[\"", 2);
+    step[0] = '[';
+    step[1] = '"';
     for (size_t i = 0; i < shown; i++) {
         uint8_t byte = (uint8_t)key.ptr[i];
         if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !is_utf8)) {
@@ -287,7 +288,7 @@ static void put_step(struct text *text, const struct copy *c, uint32_t parent, u
 static void write_refusal(struct text *text, const struct copy *c, uint32_t number, int key,
                           const char *why) {
     // The outermost ones: a step has two characters at least, so that more would be cut anyway.
-    uint32_t chain[TEXT_MAX / 2];
+    uint32_t chain[TEXT_MAX / 2] = {0};
     const size_t longest = sizeof chain / sizeof chain[0];
     const struct node *nodes = c->move->nodes;
     size_t depth = number ? nodes[number].depth : 0;
