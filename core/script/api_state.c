@@ -2,6 +2,7 @@
 #include <lauxlib.h>
 
 #include "script/api.h"
+#include "script/plain.h"
 
 static int too_early(lua_State *L) {
     return luaL_error(L, "state is not filled before start: keep the table, not what is in it");

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "script/api.h"
 #include "script/host_private.h"
+#include "script/plain.h"
 #include "script/report.h"
 
 enum { RETRY_NS = 100000000 };
