@@ -93,17 +93,35 @@ static int report(lua_State *L) {
     return peri_report_traceback(L);
 }
 
+/// What the watchdog has found of an event: says so, and nothing is armed any more.
+static inline void say_verdict(const struct peri_task *task, enum peri_watch_verdict verdict,
+                               bool stopped) {
+    if (verdict == PERI_WATCH_ON_TIME) {
+        return;
+    }
+    if (stopped) {
+        peri_report_stopped(task);
+    } else { // it may have been over before it was stopped
+        peri_report_late(task);
+    }
+    peri_watch_forgive();
+}
+
 static void after_call(lua_State *L, struct peri_task *task, int status) {
     struct peri_vm *vm = task->vm;
+    bool failed = status != LUA_OK && status != LUA_YIELD;
+    bool stopped = failed && peri_watch_is_stopping();
     peri_vm_enter_host(vm);
-    if (status == LUA_OK || status == LUA_YIELD) {
+    if (!failed) {
         if (task->entry->returned) {
             task->entry->returned(L, task);
         }
     } else if (task->unwind == PERI_UNWIND_REJECT) {
         // ws.reject has answered already.
     } else {
-        if (task->unwind == PERI_UNWIND_CUT) {
+        if (stopped) {
+            // Said below.
+        } else if (task->unwind == PERI_UNWIND_CUT) {
             peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
         } else {
             peri_report_error(L, task);
@@ -115,6 +133,7 @@ static void after_call(lua_State *L, struct peri_task *task, int status) {
     }
     task->unwind = PERI_UNWIND_NONE;
     lua_settop(L, STACK_REPORT);
+    say_verdict(task, peri_watch_next(), stopped);
 }
 
 static void enter_handler(struct peri_task *task) {
@@ -158,18 +177,58 @@ static int body(lua_State *L) {
     return step(L, task);
 }
 
+static int base_over(lua_State *L, int status, lua_KContext context) {
+    struct peri_task *task = (struct peri_task *)context; // NOLINT(performance-no-int-to-ptr)
+    (void)L;
+    task->broke_ = status != LUA_OK && status != LUA_YIELD;
+    return task->broke_ ? 1 : 0; // with what it raised
+}
+
+/// The frame below everything. What raises in `prepare` and `returned`, where a metamethod of the
+/// script's may run, is caught in the coroutine: one that ends by an error still has the script's
+/// frames, and closing them would run its `__close` where no hook is called.
+static int base(lua_State *L) {
+    struct peri_task *task = lua_touserdata(L, 1);
+    lua_pushcfunction(L, body);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, 1, 0, 0, (lua_KContext)task, base_over);
+    return base_over(L, status, (lua_KContext)task);
+}
+
+/// Enters Lua. @return as lua_resume; what an entry raised that broke is on top
+static int enter(struct peri_task *task, int arguments) {
+    struct peri_vm *vm = task->vm;
+    int results;
+    task->broke_ = false;
+    vm->task = task;
+    struct peri_watch_outer outer = peri_watch_enter(vm, task->co);
+    int status = lua_resume(task->co, NULL, arguments, &results);
+    enum peri_watch_verdict verdict = peri_watch_exit(outer);
+    vm->task = NULL;
+    peri_vm_enter_host(vm);
+    if (status == LUA_YIELD) {
+        lua_pop(task->co, results);
+    } else if (status != LUA_OK) {
+        task->broke_ = true; // the base itself, where none of the script's frames are
+    }
+    bool stopped = task->broke_ && verdict == PERI_WATCH_STOP;
+    if (task->broke_ && !stopped) {
+        peri_report_error(task->co, task);
+    }
+    say_verdict(task, verdict, stopped);
+    if (task->broke_) {
+        lua_closethread(task->co, NULL);
+        lua_settop(task->co, 0);
+    }
+    return status;
+}
+
 /// Resumes a task's coroutine until it waits or is over.
 static enum peri_answer run(struct peri_task *task, int arguments) {
     struct peri_vm *vm = task->vm;
     for (;;) {
-        int results;
         size_t begun = task->at;
-        vm->task = task;
-        int status = lua_resume(task->co, NULL, arguments, &results);
-        vm->task = NULL;
-        peri_vm_enter_host(vm);
-        if (status == LUA_YIELD) {
-            lua_pop(task->co, results);
+        if (enter(task, arguments) == LUA_YIELD) {
             if (!task->waited) {
                 // What was borrowed goes away with the call that brought it.
                 task->waited = task->outlives = true;
@@ -182,13 +241,10 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
             peri_list_push(&vm->waiting, &task->link);
             return PERI_BUSY;
         }
-        if (status == LUA_OK) {
+        if (!task->broke_) {
             break;
         }
         // The entry itself raised (out of memory, as a rule): this event is lost, the next may do.
-        peri_report_error(task->co, task);
-        lua_closethread(task->co, NULL);
-        lua_settop(task->co, 0);
         if (task->at == begun && !task->waited) {
             task->at++; // not even begun, and lost all the same: else it would be tried for ever
         }
@@ -199,7 +255,7 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
         if (task->waited || task->at >= task->count) {
             break;
         }
-        lua_pushcfunction(task->co, body);
+        lua_pushcfunction(task->co, base);
         lua_pushlightuserdata(task->co, task);
         arguments = 1;
     }
@@ -211,7 +267,7 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
 }
 
 enum peri_answer peri_door_enter(struct peri_task *task) {
-    lua_pushcfunction(task->co, body);
+    lua_pushcfunction(task->co, base);
     lua_pushlightuserdata(task->co, task);
     enum peri_answer answer = run(task, 1);
     if (task->taken) {
