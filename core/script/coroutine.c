@@ -97,6 +97,7 @@ static int resume(lua_State *L, lua_State *co, int count) {
 /// While an unwinding, or the watchdog's stop, is under way: passes it on.
 static void pass_on(lua_State *L) {
     if (peri_door_is_unwinding(peri_vm_of(L))) {
+        peri_watch_poll(L);
         lua_error(L);
     }
 }

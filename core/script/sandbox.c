@@ -37,6 +37,7 @@ static int finish_protected(lua_State *L, int status, lua_KContext first) {
     struct peri_vm *vm = peri_vm_of(L);
     if (status != LUA_OK && status != LUA_YIELD) {
         if (peri_door_is_unwinding(vm)) {
+            peri_watch_poll(L); // an error of the script's own: the stop goes before it
             return lua_error(L);
         }
         lua_pushboolean(L, 0);
