@@ -1,4 +1,4 @@
-"""What would run for ever is stopped: its event is lost, the log says where, and the host goes on."""
+"""What would run for ever is stopped: its event is lost, the log says where, the host goes on."""
 
 import re
 from pathlib import Path
@@ -38,15 +38,18 @@ def host(tmp_path_factory):
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_it_is_stopped_and_all_else_goes_on(host, escape):
     mark = host.mark()
-    with host.connect("/escapes") as one, host.connect("/escapes") as same:
-        with host.connect("/echo") as other:
-            one.send(escape)
-            assert other.ask("others go on") == "others go on"
-            if escape == "timer":
-                assert one.receive() == "it got away"
-            assert one.ask("next") == "next"
-            assert same.ask("the script goes on") == "the script goes on"
-            assert other.ask("still") == "still"
+    with (
+        host.connect("/escapes") as one,
+        host.connect("/escapes") as same,
+        host.connect("/echo") as other,
+    ):
+        one.send(escape)
+        assert other.ask("others go on") == "others go on"
+        if escape == "timer":
+            assert one.receive() == "it got away"
+        assert one.ask("next") == "next"
+        assert same.ask("the script goes on") == "the script goes on"
+        assert other.ask("still") == "still"
     line = host.log_line(f"level=error.*({SAID.get(escape, 'handler_stop_s')})", mark)
     assert "script=escapes" in line
     if "handler_stop_s" in line and escape != "require":
