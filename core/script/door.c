@@ -68,6 +68,32 @@ static void collect_if_starved(struct peri_vm *vm) {
     }
 }
 
+/// A script that is full fails its events at the price of whole collections, and peers decide how many.
+/// So each time the task that failed rests, and the events of its connection with it, until others had
+/// this many times as long. The rests of several tasks follow one another.
+enum { REST_TIMES = 30 };
+
+/// @return until when to rest; 0: garbage filled the script, which is gone
+static uint64_t rest_until(struct peri_vm *vm) {
+    const struct peri_alarms *alarms = peri_host_alarms(vm->host);
+    uint64_t began_ns = peri_alarms_now(alarms);
+    collect_if_starved(vm);
+    if (vm->used_ < vm->cap_ - vm->cap_ / 8) {
+        return 0;
+    }
+    uint64_t now_ns = peri_alarms_now(alarms);
+    uint64_t from_ns = vm->rest_until_ns > now_ns ? vm->rest_until_ns : now_ns;
+    uint64_t rest_ns = (now_ns - began_ns) * REST_TIMES;
+    vm->rest_until_ns = from_ns + rest_ns;
+    if (vm->rest_until_ns > now_ns + PERI_SLEEP_MAX_S * UINT64_C(1000000000)) {
+        vm->rest_until_ns = now_ns + PERI_SLEEP_MAX_S * UINT64_C(1000000000);
+    }
+    peri_report_vm(vm, PERI_LOG_WARN,
+                   PERI_STR("script_memory is full of what is kept: connections whose events fail "
+                            "for it wait for their next"));
+    return vm->rest_until_ns;
+}
+
 /// Puts a finished task's coroutine back, or lets go of it.
 static void release(struct peri_task *task) {
     struct peri_vm *vm = task->vm;
@@ -145,9 +171,35 @@ static void enter_handler(struct peri_task *task) {
 }
 
 static int resumed(lua_State *L, int status, lua_KContext context);
+static int step(lua_State *L, struct peri_task *task);
+
+static int rested(lua_State *L, int status, lua_KContext context) {
+    struct peri_task *task = (struct peri_task *)context; // NOLINT(performance-no-int-to-ptr)
+    (void)status;
+    task->unwind = PERI_UNWIND_NONE; // cut or not: nothing of the script's runs
+    return step(L, task);
+}
+
+static void alarm_due(struct peri_alarm *alarm);
+
+/// After an event that found no memory. @return whether the task has to rest, to go on in `rested`
+static bool has_to_rest(struct peri_task *task) {
+    if (!task->vm->hit_cap || task->at == 0 || !task->can_wait || task->entry->is_close) {
+        return false;
+    }
+    uint64_t until_ns = rest_until(task->vm);
+    if (until_ns > 0) {
+        task->alarm.due = alarm_due;
+        peri_alarms_set(peri_host_alarms(task->vm->host), &task->alarm, until_ns);
+    }
+    return until_ns > 0;
+}
 
 static int step(lua_State *L, struct peri_task *task) {
     for (;;) {
+        if (has_to_rest(task)) {
+            return lua_yieldk(L, 0, (lua_KContext)task, rested);
+        }
         if (task->at >= task->count) {
             return 0;
         }
