@@ -74,7 +74,7 @@ static void collect_if_starved(struct peri_vm *vm) {
 enum { REST_TIMES = 30 };
 
 /// @return until when to rest; 0: garbage filled the script, which is gone
-static uint64_t rest_until(struct peri_vm *vm) {
+__attribute__((cold, noinline)) static uint64_t rest_until(struct peri_vm *vm) {
     const struct peri_alarms *alarms = peri_host_alarms(vm->host);
     uint64_t began_ns = peri_alarms_now(alarms);
     collect_if_starved(vm);
@@ -120,11 +120,7 @@ static int report(lua_State *L) {
 }
 
 /// What the watchdog has found of an event: says so, and nothing is armed any more.
-static inline void say_verdict(const struct peri_task *task, enum peri_watch_verdict verdict,
-                               bool stopped) {
-    if (verdict == PERI_WATCH_ON_TIME) {
-        return;
-    }
+__attribute__((cold, noinline)) static void tell(const struct peri_task *task, bool stopped) {
     if (stopped) {
         peri_report_stopped(task);
     } else { // it may have been over before it was stopped
@@ -133,29 +129,40 @@ static inline void say_verdict(const struct peri_task *task, enum peri_watch_ver
     peri_watch_forgive();
 }
 
-static void after_call(lua_State *L, struct peri_task *task, int status) {
-    struct peri_vm *vm = task->vm;
-    bool failed = status != LUA_OK && status != LUA_YIELD;
-    bool stopped = failed && peri_watch_is_stopping();
-    peri_vm_enter_host(vm);
-    if (!failed) {
+static inline void say_verdict(const struct peri_task *task, enum peri_watch_verdict verdict,
+                               bool stopped) {
+    if (verdict != PERI_WATCH_ON_TIME) {
+        tell(task, stopped);
+    }
+}
+
+/// The function raised.
+__attribute__((cold, noinline)) static void after_error(lua_State *L, struct peri_task *task,
+                                                        bool stopped) {
+    if (task->unwind == PERI_UNWIND_REJECT) {
+        return; // ws.reject has answered already
+    }
+    if (task->unwind == PERI_UNWIND_CUT) {
+        peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
+    } else if (!stopped) { // else the verdict says it
+        peri_report_error(L, task);
+    }
+    if (task->entry->raised) {
+        task->entry->raised(task);
+    }
+    task->failed = true;
+}
+
+static inline void after_call(lua_State *L, struct peri_task *task, int status) {
+    bool stopped = false;
+    peri_vm_enter_host(task->vm);
+    if (status == LUA_OK || status == LUA_YIELD) {
         if (task->entry->returned) {
             task->entry->returned(L, task);
         }
-    } else if (task->unwind == PERI_UNWIND_REJECT) {
-        // ws.reject has answered already.
     } else {
-        if (stopped) {
-            // Said below.
-        } else if (task->unwind == PERI_UNWIND_CUT) {
-            peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
-        } else {
-            peri_report_error(L, task);
-        }
-        if (task->entry->raised) {
-            task->entry->raised(task);
-        }
-        task->failed = true;
+        stopped = peri_watch_is_stopping();
+        after_error(L, task, stopped);
     }
     task->unwind = PERI_UNWIND_NONE;
     lua_settop(L, STACK_REPORT);

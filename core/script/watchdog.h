@@ -112,6 +112,25 @@ static inline void peri_watch_bump(uint64_t by) {
     atomic_signal_fence(memory_order_seq_cst);
 }
 
+#ifdef PERI_UNWATCHED // what it costs: tests/acceptance/watchdog_costs_nothing
+
+static inline struct peri_watch_outer peri_watch_enter(struct peri_vm *vm, lua_State *L) {
+    (void)vm;
+    (void)L;
+    return (struct peri_watch_outer){0};
+}
+
+static inline enum peri_watch_verdict peri_watch_next(void) {
+    return PERI_WATCH_ON_TIME;
+}
+
+static inline enum peri_watch_verdict peri_watch_exit(struct peri_watch_outer outer) {
+    (void)outer;
+    return PERI_WATCH_ON_TIME;
+}
+
+#else
+
 /// Into Lua: L runs a script's code. An entry within an entry (of another VM) is a part of it.
 static inline struct peri_watch_outer peri_watch_enter(struct peri_vm *vm, lua_State *L) {
     struct peri_watch_outer outer = {peri_watch.vm_, peri_watch.running_};
@@ -122,9 +141,6 @@ static inline struct peri_watch_outer peri_watch_enter(struct peri_vm *vm, lua_S
     }
     return outer;
 }
-
-/// The host has control again: nothing is armed any more.
-void peri_watch_forgive(void);
 
 /// The event is over, and the next one of the same entry may take its own time.
 /// @return the verdict on it, ON_TIME for good where there is nothing to say. On any other the caller
@@ -146,6 +162,11 @@ static inline enum peri_watch_verdict peri_watch_exit(struct peri_watch_outer ou
     peri_watch.running_ = NULL;
     return (enum peri_watch_verdict)peri_watch.verdict_;
 }
+
+#endif
+
+/// The host has control again: nothing is armed any more.
+void peri_watch_forgive(void);
 
 /// The CPU that the event took which is late or was stopped, in seconds. Until forgiven.
 double peri_watch_took(void);
