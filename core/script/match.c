@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <lauxlib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "script/watchdog.h"
@@ -33,10 +34,16 @@ void peri_match_init(struct peri_match *m, lua_State *L, struct peri_str text,
     m->try_count = 0;
 }
 
+/// @param number for a %d in the text
+_Noreturn static void refuse(const struct peri_match *m, const char *text, int number) {
+    luaL_error(m->L, text, number);
+    abort(); // luaL_error does not return, whatever its type says
+}
+
 static void look_up(struct peri_match *m) {
     peri_watch_poll(m->L);
     if (m->steps_left <= 0) {
-        luaL_error(m->L, "pattern takes too long: over %d steps for this text", STEPS);
+        refuse(m, "pattern takes too long: over %d steps for this text", STEPS);
     }
     m->next_look = m->steps_left > LOOK_EVERY ? m->steps_left - LOOK_EVERY : 0;
 }
@@ -100,7 +107,7 @@ static const char *end_of_item(const struct peri_match *m, const char *item) {
     const char *at = item + 1;
     if (*item == ESCAPE) {
         if (at == m->pattern_end) {
-            luaL_error(m->L, "malformed pattern (ends with '%%')");
+            refuse(m, "malformed pattern (ends with '%%')", 0);
         }
         return at + 1;
     }
@@ -112,7 +119,7 @@ static const char *end_of_item(const struct peri_match *m, const char *item) {
     }
     do { // a ] that comes first is one of the set
         if (at == m->pattern_end) {
-            luaL_error(m->L, "malformed pattern (missing ']')");
+            refuse(m, "malformed pattern (missing ']')", 0);
         }
         bool escapes = *at++ == ESCAPE;
         if (escapes && at < m->pattern_end) {
@@ -140,7 +147,7 @@ static inline bool fits(const struct peri_match *m, const char *at, const char *
 
 static void keep(struct peri_match *m, struct peri_try try) {
     if (m->try_count == PERI_TRIES_MAX) {
-        luaL_error(m->L, "pattern too complex");
+        refuse(m, "pattern too complex", 0);
     }
     m->tries[m->try_count++] = try;
 }
@@ -181,7 +188,7 @@ static bool retry(struct peri_match *m, const char **at, const char **pattern) {
 
 static void open_capture(struct peri_match *m, const char *at, ptrdiff_t len) {
     if (m->level >= PERI_CAPTURES_MAX) {
-        luaL_error(m->L, "too many captures");
+        refuse(m, "too many captures", 0);
     }
     m->capture[m->level].at = at;
     m->capture[m->level].len = len;
@@ -195,7 +202,7 @@ static void close_capture(struct peri_match *m, const char *at) {
         number--;
     }
     if (number < 0) {
-        luaL_error(m->L, "invalid pattern capture");
+        refuse(m, "invalid pattern capture", 0);
     }
     m->capture[number].len = at - m->capture[number].at;
     keep(m, (struct peri_try){.kind = PERI_TRY_CLOSED, .count = (size_t)number});
@@ -204,7 +211,7 @@ static void close_capture(struct peri_match *m, const char *at) {
 /// %b: from one character to the other that balances it.
 static bool match_balance(struct peri_match *m, const char **at, const char *two) {
     if (two >= m->pattern_end - 1) {
-        luaL_error(m->L, "malformed pattern (missing arguments to '%%b')");
+        refuse(m, "malformed pattern (missing arguments to '%%b')", 0);
     }
     if (*at >= m->text_end || **at != two[0]) {
         return false;
@@ -228,7 +235,7 @@ static bool match_balance(struct peri_match *m, const char **at, const char *two
 static bool match_frontier(const struct peri_match *m, const char *at, const char *set,
                            const char **set_end) {
     if (*set != '[') {
-        luaL_error(m->L, "missing '[' after '%%f' in pattern");
+        refuse(m, "missing '[' after '%%f' in pattern", 0);
     }
     *set_end = end_of_item(m, set);
     int before = at == m->text ? 0 : byte_of(at[-1]);
@@ -239,7 +246,7 @@ static bool match_frontier(const struct peri_match *m, const char *at, const cha
 /// %1: what a capture has got, once more.
 static bool match_again(struct peri_match *m, const char **at, int number) {
     if (number < 0 || number >= m->level || m->capture[number].len == PERI_CAPTURE_OPEN) {
-        luaL_error(m->L, "invalid capture index %%%d", number + 1);
+        refuse(m, "invalid capture index %%%d", number + 1);
     }
     ptrdiff_t len = m->capture[number].len;
     if (len < 0 || len > m->text_end - *at) { // a position is no text
@@ -355,14 +362,14 @@ const char *peri_match_at(struct peri_match *m, const char *at) {
 void peri_match_push(const struct peri_match *m, int number, const char *at, const char *end) {
     if (number >= m->level) {
         if (number != 0) {
-            luaL_error(m->L, "invalid capture index %%%d", number + 1);
+            refuse(m, "invalid capture index %%%d", number + 1);
         }
         lua_pushlstring(m->L, at, (size_t)(end - at));
         return;
     }
     ptrdiff_t len = m->capture[number].len;
     if (len == PERI_CAPTURE_OPEN) {
-        luaL_error(m->L, "unfinished capture");
+        refuse(m, "unfinished capture", 0);
     } else if (len == PERI_CAPTURE_POSITION) {
         lua_pushinteger(m->L, m->capture[number].at - m->text + 1);
     } else {
