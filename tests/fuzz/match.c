@@ -18,7 +18,7 @@ static const char COMPARE[] =
     "  local list = {}\n"
     "  for a, b, c in of.gmatch(text, pattern, init) do\n"
     "    list[#list + 1] = table.concat({ tostring(a), tostring(b), tostring(c) }, '\\0')\n"
-    "    if #list > 100 then break end\n"
+    "    if #list > 4 then break end\n"
     "  end\n"
     "  return table.concat(list, '\\1')\n"
     "end\n"
