@@ -135,6 +135,15 @@ static int pair_up(struct whole *whole, size_t *count) {
     return PERI_OK;
 }
 
+static int watch(struct whole *whole) {
+    int status = peri_host_watch(whole->host);
+    if (status != PERI_OK) {
+        PERI_IGNORE(peri_buffer_append_str( // if it can't be told, it is "out of memory"
+            &whole->error, PERI_STR("no thread can be started for the watchdog")));
+    }
+    return status;
+}
+
 /// The hub, the scripts' host and the files of settings: nothing listens, and no script runs.
 static int configure(struct whole *whole) {
     struct peri_limits *limits = &whole->settings.limits;
@@ -144,9 +153,12 @@ static int configure(struct whole *whole) {
         return PERI_E_MEMORY;
     }
     set_log(&whole->settings); // a file of settings may print
-    int status = peri_settings_read_files(&whole->settings, whole->host, &whole->error);
+    int status = watch(whole); // and run for ever
+    if (status == PERI_OK) {
+        status = peri_settings_read_files(&whole->settings, whole->host, &whole->error);
+    }
     set_log(&whole->settings);
-    return status;
+    return status == PERI_OK ? watch(whole) : status; // with the limits that those have set
 }
 
 /// Everything from there to the loop.

@@ -23,6 +23,7 @@ struct peri_limits {
     uint64_t address_connections, address_handshakes, address_messages; ///< 0: no bound
     uint64_t conn_rooms, room_name_bytes;
     uint64_t rooms, timers, limiter_keys;
+    uint64_t handler_warn_ms, handler_stop_ms;
     uint64_t script_memory;
     uint64_t drain_ms, drain_stop_ms;
     uint64_t deflate, deflate_takeover; ///< 0 or 1

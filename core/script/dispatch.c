@@ -37,10 +37,10 @@ static bool host_admits(void *self, uint32_t number) {
     struct peri_host *host = self;
     const struct peri_script *script = script_of(host, number);
     struct peri_vm *vm = script->vm;
-    if (!vm || !peri_vm_is_over(vm)) {
-        return vm != NULL;
-    }
     uint64_t now_ns = peri_alarms_now(host->alarms);
+    if (!vm || !peri_vm_is_over(vm)) {
+        return vm && now_ns >= vm->rest_until_ns;
+    }
     if (vm->over_since_ns != 0 && now_ns - vm->over_since_ns < OVER_NS) {
         return false;
     }

@@ -68,6 +68,32 @@ static void collect_if_starved(struct peri_vm *vm) {
     }
 }
 
+/// A script that is full fails its events at the price of whole collections, and peers decide how many.
+/// So each time the task that failed rests, and the events of its connection with it, until others had
+/// this many times as long. The rests of several tasks follow one another.
+enum { REST_TIMES = 30 };
+
+/// @return until when to rest; 0: garbage filled the script, which is gone
+__attribute__((cold, noinline)) static uint64_t rest_until(struct peri_vm *vm) {
+    const struct peri_alarms *alarms = peri_host_alarms(vm->host);
+    uint64_t began_ns = peri_alarms_now(alarms);
+    collect_if_starved(vm);
+    if (vm->used_ < vm->cap_ - vm->cap_ / 8) {
+        return 0;
+    }
+    uint64_t now_ns = peri_alarms_now(alarms);
+    uint64_t from_ns = vm->rest_until_ns > now_ns ? vm->rest_until_ns : now_ns;
+    uint64_t rest_ns = (now_ns - began_ns) * REST_TIMES;
+    vm->rest_until_ns = from_ns + rest_ns;
+    if (vm->rest_until_ns > now_ns + PERI_SLEEP_MAX_S * UINT64_C(1000000000)) {
+        vm->rest_until_ns = now_ns + PERI_SLEEP_MAX_S * UINT64_C(1000000000);
+    }
+    peri_report_vm(vm, PERI_LOG_WARN,
+                   PERI_STR("script_memory is full of what is kept: connections whose events fail "
+                            "for it wait for their next"));
+    return vm->rest_until_ns;
+}
+
 /// Puts a finished task's coroutine back, or lets go of it.
 static void release(struct peri_task *task) {
     struct peri_vm *vm = task->vm;
@@ -93,28 +119,54 @@ static int report(lua_State *L) {
     return peri_report_traceback(L);
 }
 
-static void after_call(lua_State *L, struct peri_task *task, int status) {
-    struct peri_vm *vm = task->vm;
-    peri_vm_enter_host(vm);
+/// What the watchdog has found of an event: says so, and nothing is armed any more.
+__attribute__((cold, noinline)) static void tell(const struct peri_task *task, bool stopped) {
+    if (stopped) {
+        peri_report_stopped(task);
+    } else { // it may have been over before it was stopped
+        peri_report_late(task);
+    }
+    peri_watch_forgive();
+}
+
+static inline void say_verdict(const struct peri_task *task, enum peri_watch_verdict verdict,
+                               bool stopped) {
+    if (verdict != PERI_WATCH_ON_TIME) {
+        tell(task, stopped);
+    }
+}
+
+/// The function raised.
+__attribute__((cold, noinline)) static void after_error(lua_State *L, struct peri_task *task,
+                                                        bool stopped) {
+    if (task->unwind == PERI_UNWIND_REJECT) {
+        return; // ws.reject has answered already
+    }
+    if (task->unwind == PERI_UNWIND_CUT) {
+        peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
+    } else if (!stopped) { // else the verdict says it
+        peri_report_error(L, task);
+    }
+    if (task->entry->raised) {
+        task->entry->raised(task);
+    }
+    task->failed = true;
+}
+
+static inline void after_call(lua_State *L, struct peri_task *task, int status) {
+    bool stopped = false;
+    peri_vm_enter_host(task->vm);
     if (status == LUA_OK || status == LUA_YIELD) {
         if (task->entry->returned) {
             task->entry->returned(L, task);
         }
-    } else if (task->unwind == PERI_UNWIND_REJECT) {
-        // ws.reject has answered already.
     } else {
-        if (task->unwind == PERI_UNWIND_CUT) {
-            peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
-        } else {
-            peri_report_error(L, task);
-        }
-        if (task->entry->raised) {
-            task->entry->raised(task);
-        }
-        task->failed = true;
+        stopped = peri_watch_is_stopping();
+        after_error(L, task, stopped);
     }
     task->unwind = PERI_UNWIND_NONE;
     lua_settop(L, STACK_REPORT);
+    say_verdict(task, peri_watch_next(), stopped);
 }
 
 static void enter_handler(struct peri_task *task) {
@@ -126,9 +178,35 @@ static void enter_handler(struct peri_task *task) {
 }
 
 static int resumed(lua_State *L, int status, lua_KContext context);
+static int step(lua_State *L, struct peri_task *task);
+
+static int rested(lua_State *L, int status, lua_KContext context) {
+    struct peri_task *task = (struct peri_task *)context; // NOLINT(performance-no-int-to-ptr)
+    (void)status;
+    task->unwind = PERI_UNWIND_NONE; // cut or not: nothing of the script's runs
+    return step(L, task);
+}
+
+static void alarm_due(struct peri_alarm *alarm);
+
+/// After an event that found no memory. @return whether the task has to rest, to go on in `rested`
+static bool has_to_rest(struct peri_task *task) {
+    if (!task->vm->hit_cap || task->at == 0 || !task->can_wait || task->entry->is_close) {
+        return false;
+    }
+    uint64_t until_ns = rest_until(task->vm);
+    if (until_ns > 0) {
+        task->alarm.due = alarm_due;
+        peri_alarms_set(peri_host_alarms(task->vm->host), &task->alarm, until_ns);
+    }
+    return until_ns > 0;
+}
 
 static int step(lua_State *L, struct peri_task *task) {
     for (;;) {
+        if (has_to_rest(task)) {
+            return lua_yieldk(L, 0, (lua_KContext)task, rested);
+        }
         if (task->at >= task->count) {
             return 0;
         }
@@ -158,18 +236,58 @@ static int body(lua_State *L) {
     return step(L, task);
 }
 
+static int base_over(lua_State *L, int status, lua_KContext context) {
+    struct peri_task *task = (struct peri_task *)context; // NOLINT(performance-no-int-to-ptr)
+    (void)L;
+    task->broke_ = status != LUA_OK && status != LUA_YIELD;
+    return task->broke_ ? 1 : 0; // with what it raised
+}
+
+/// The frame below everything. What raises in `prepare` and `returned`, where a metamethod of the
+/// script's may run, is caught in the coroutine: one that ends by an error still has the script's
+/// frames, and closing them would run its `__close` where no hook is called.
+static int base(lua_State *L) {
+    struct peri_task *task = lua_touserdata(L, 1);
+    lua_pushcfunction(L, body);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, 1, 0, 0, (lua_KContext)task, base_over);
+    return base_over(L, status, (lua_KContext)task);
+}
+
+/// Enters Lua. @return as lua_resume; what an entry raised that broke is on top
+static int enter(struct peri_task *task, int arguments) {
+    struct peri_vm *vm = task->vm;
+    int results;
+    task->broke_ = false;
+    vm->task = task;
+    struct peri_watch_outer outer = peri_watch_enter(vm, task->co);
+    int status = lua_resume(task->co, NULL, arguments, &results);
+    enum peri_watch_verdict verdict = peri_watch_exit(outer);
+    vm->task = NULL;
+    peri_vm_enter_host(vm);
+    if (status == LUA_YIELD) {
+        lua_pop(task->co, results);
+    } else if (status != LUA_OK) {
+        task->broke_ = true; // the base itself, where none of the script's frames are
+    }
+    bool stopped = task->broke_ && verdict == PERI_WATCH_STOP;
+    if (task->broke_ && !stopped) {
+        peri_report_error(task->co, task);
+    }
+    say_verdict(task, verdict, stopped);
+    if (task->broke_) {
+        lua_closethread(task->co, NULL);
+        lua_settop(task->co, 0);
+    }
+    return status;
+}
+
 /// Resumes a task's coroutine until it waits or is over.
 static enum peri_answer run(struct peri_task *task, int arguments) {
     struct peri_vm *vm = task->vm;
     for (;;) {
-        int results;
         size_t begun = task->at;
-        vm->task = task;
-        int status = lua_resume(task->co, NULL, arguments, &results);
-        vm->task = NULL;
-        peri_vm_enter_host(vm);
-        if (status == LUA_YIELD) {
-            lua_pop(task->co, results);
+        if (enter(task, arguments) == LUA_YIELD) {
             if (!task->waited) {
                 // What was borrowed goes away with the call that brought it.
                 task->waited = task->outlives = true;
@@ -182,13 +300,10 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
             peri_list_push(&vm->waiting, &task->link);
             return PERI_BUSY;
         }
-        if (status == LUA_OK) {
+        if (!task->broke_) {
             break;
         }
         // The entry itself raised (out of memory, as a rule): this event is lost, the next may do.
-        peri_report_error(task->co, task);
-        lua_closethread(task->co, NULL);
-        lua_settop(task->co, 0);
         if (task->at == begun && !task->waited) {
             task->at++; // not even begun, and lost all the same: else it would be tried for ever
         }
@@ -199,7 +314,7 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
         if (task->waited || task->at >= task->count) {
             break;
         }
-        lua_pushcfunction(task->co, body);
+        lua_pushcfunction(task->co, base);
         lua_pushlightuserdata(task->co, task);
         arguments = 1;
     }
@@ -211,7 +326,7 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
 }
 
 enum peri_answer peri_door_enter(struct peri_task *task) {
-    lua_pushcfunction(task->co, body);
+    lua_pushcfunction(task->co, base);
     lua_pushlightuserdata(task->co, task);
     enum peri_answer answer = run(task, 1);
     if (task->taken) {

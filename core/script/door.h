@@ -8,6 +8,7 @@
 #include "hub/hub.h"
 #include "script/alarm.h"
 #include "script/vm.h"
+#include "script/watchdog.h"
 
 struct peri_task;
 struct peri_req;
@@ -54,6 +55,7 @@ struct peri_task {
     bool outlives; ///< its connection had ended before it began, or may have while it waited
     bool waited;   ///< it gave control back at least once: borrowed arguments are gone
     bool asleep_;  ///< it yielded by peri_door_wait
+    bool broke_;   ///< the entry itself raised, outside of the script's function
     struct peri_alarm alarm; ///< its sleep
 
     // What it is about. Borrowed, valid until the first wait.
@@ -86,9 +88,10 @@ int peri_door_wait(lua_State *L, struct peri_vm *vm, uint64_t at_ns, lua_KFuncti
 /// For bindings that end the handler: marks the running task and raises past every pcall.
 int peri_door_unwind(lua_State *L, struct peri_vm *vm, enum peri_unwind how);
 
-/// True when an unwinding is under way: a protected call passes it on instead of catching it.
+/// True when an unwinding is under way, or the watchdog's stop: a protected call passes it on instead
+/// of catching it.
 static inline bool peri_door_is_unwinding(const struct peri_vm *vm) {
-    return vm->task && vm->task->unwind != PERI_UNWIND_NONE;
+    return (vm->task && vm->task->unwind != PERI_UNWIND_NONE) || peri_watch_is_stopping();
 }
 
 /// Every waiting handler raises now.

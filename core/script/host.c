@@ -38,6 +38,16 @@ struct peri_host *peri_host_new(const char *dir, const struct peri_limits *limit
     return host;
 }
 
+int peri_host_watch(struct peri_host *host) {
+    if (host->watchdog) {
+        peri_watchdog_set(host->watchdog, host->limits);
+        return PERI_OK;
+    }
+    host->watchdog = peri_watchdog_new(host->limits);
+    peri_watchdog_join(host->watchdog);
+    return host->watchdog ? PERI_OK : PERI_E_SYSTEM;
+}
+
 void peri_host_free(struct peri_host *host) {
     if (!host) {
         return;
@@ -50,6 +60,8 @@ void peri_host_free(struct peri_host *host) {
     for (size_t i = 0; i < host->script_count; i++) {
         peri_script_free(host->scripts[i]);
     }
+    peri_watchdog_leave(host->watchdog);
+    peri_watchdog_free(host->watchdog);
     peri_free(host->scripts);
     peri_alarms_free(host->alarms);
     peri_sections_free(host);

@@ -13,6 +13,11 @@ struct peri_host;
 PERI_MUST_CHECK struct peri_host *peri_host_new(const char *dir, const struct peri_limits *limits,
                                                 struct peri_hub *hub);
 
+/// Starts the watchdog, which stops handlers that don't end: see handler_stop_s. The calling thread
+/// is watched, and must be the one that frees the host. Called again once the limits have changed.
+/// @return PERI_OK; PERI_E_SYSTEM: no thread, or no memory for one
+PERI_MUST_CHECK int peri_host_watch(struct peri_host *host);
+
 /// Every connection must be gone, and peri_host_cut_waits called. Closes all VMs.
 void peri_host_free(struct peri_host *host); ///< NULL does nothing
 

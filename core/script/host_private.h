@@ -34,7 +34,8 @@ struct peri_host {
     int64_t last_timer; ///< id given to the last timer of any script
     struct peri_script **scripts;
     size_t script_count;
-    struct peri_buffer json; ///< scratch of peri_json_encode
+    struct peri_watchdog *watchdog; ///< NULL: nobody watches
+    struct peri_buffer json;        ///< scratch of peri_json_encode
     struct peri_section *sections;
     size_t section_count;
     char *config_paths[PERI_CONFIG_LAYERS]; ///< as messages say them; owned; NULL: was not read

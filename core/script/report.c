@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 
+#include "base/buffer.h"
 #include "base/log.h"
 #include "script/hints.h"
 #include "script/host_private.h"
@@ -30,7 +31,7 @@ int peri_report_traceback(lua_State *L) {
     return 1;
 }
 
-enum { FIELDS_MAX = 9 };
+enum { FIELDS_MAX = 10 };
 
 /// What Lua and peri_raise_memory say.
 static const char MEMORY[] = "not enough memory";
@@ -90,8 +91,9 @@ static size_t add_help(const struct peri_vm *vm, struct peri_str text, struct pe
 typedef void log_function(enum peri_log_level level, struct peri_str message,
                           const struct peri_log_field *fields);
 
+/// @param more one field more; NULL for none
 static void log_by(log_function *log, const struct peri_vm *vm, const struct peri_task *task,
-                   int level, struct peri_str text) {
+                   int level, struct peri_str text, const struct peri_log_field *more) {
     char generation[16];
     char id[PERI_ID_BYTES];
     struct peri_log_field fields[FIELDS_MAX];
@@ -109,6 +111,9 @@ static void log_by(log_function *log, const struct peri_vm *vm, const struct per
     if (vm->hit_cap && text.len > 0 && memmem(text.ptr, text.len, MEMORY, sizeof MEMORY - 1)) {
         fields[n++] = (struct peri_log_field){"limit", PERI_STR("script_memory")};
     }
+    if (more) {
+        fields[n++] = *more;
+    }
     struct peri_str traceback;
     split_traceback(&text, &traceback);
     struct help help;
@@ -124,7 +129,7 @@ static void log_by(log_function *log, const struct peri_vm *vm, const struct per
 
 static void log_about(const struct peri_vm *vm, const struct peri_task *task, int level,
                       struct peri_str text) {
-    log_by(peri_log_fields, vm, task, level, text);
+    log_by(peri_log_fields, vm, task, level, text, NULL);
 }
 
 void peri_report_error(lua_State *L, const struct peri_task *task) {
@@ -141,6 +146,31 @@ void peri_report(const struct peri_task *task, struct peri_str text) {
 
 void peri_report_task(const struct peri_task *task, int level, struct peri_str text) {
     log_about(task->vm, task, level, text);
+}
+
+/// How long stands in a field: the same handler, late again, is a repeat.
+static void log_verdict(const struct peri_task *task, int level, struct peri_str text) {
+    char seconds[24];
+    int len = snprintf(seconds, sizeof seconds, "%.3f", peri_watch_took());
+    const struct peri_log_field cpu = {"cpu_s", peri_str(seconds, (size_t)len)};
+    log_by(peri_log_fields, task->vm, task, level, text, &cpu);
+}
+
+void peri_report_stopped(const struct peri_task *task) {
+    struct peri_buffer text = {0};
+    struct peri_str where = peri_buffer_str(&peri_watch.where_);
+    struct peri_str traceback = peri_buffer_str(&peri_watch.traceback_);
+    int rc = peri_buffer_printf(
+        &text, "%.*sstopped: over handler_stop_s, %g s of CPU%s%.*s", (int)where.len,
+        where.ptr ? where.ptr : "", (double)task->vm->limits.handler_stop_ms / 1000,
+        traceback.len > 0 ? "\n" : "", (int)traceback.len, traceback.ptr ? traceback.ptr : "");
+    log_verdict(task, PERI_LOG_ERROR,
+                rc == PERI_OK ? peri_buffer_str(&text) : PERI_STR("stopped: over handler_stop_s"));
+    peri_buffer_deinit(&text);
+}
+
+void peri_report_late(const struct peri_task *task) {
+    log_verdict(task, PERI_LOG_WARN, PERI_STR("it took long, over handler_warn_s: others waited"));
 }
 
 int peri_report_refusal(lua_State *L, const struct peri_vm *vm) {
@@ -175,5 +205,5 @@ void peri_report_skipped(const struct peri_vm *vm, long long timer, unsigned lon
 }
 
 void peri_report_print(const struct peri_vm *vm, struct peri_str text) {
-    log_by(peri_log_say, vm, NULL, PERI_LOG_INFO, text);
+    log_by(peri_log_say, vm, NULL, PERI_LOG_INFO, text, NULL);
 }

@@ -18,6 +18,10 @@ void peri_report(const struct peri_task *task, struct peri_str text);
 /// Logs a text for a task, at any level.
 void peri_report_task(const struct peri_task *task, int level, struct peri_str text);
 
+/// Logs that the watchdog stopped the task's event, and where; or that it took long. Until forgiven.
+void peri_report_stopped(const struct peri_task *task);
+void peri_report_late(const struct peri_task *task);
+
 /// For a binding that a limit refuses: logs the message on top of the stack, which names the
 /// limit, and answers nil and the message. [-0, +1]
 /// @return how many values the binding returns

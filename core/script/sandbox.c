@@ -1,5 +1,5 @@
 // Removes what reaches files, processes and bytecode, and replaces the few functions that must
-// know of the host: protected calls pass an unwinding on, coroutines too, __gc is refused.
+// know of the host: protected calls pass an unwinding on, __gc is refused.
 #include "script/sandbox.h"
 
 #include <lauxlib.h>
@@ -12,8 +12,22 @@
 /// Source text that `load` takes.
 enum { LOAD_MAX = 1 << 20 };
 
+/// What the compiler reads at once: in between, it may be stopped. A line of a few 100 KiB can take it
+/// minutes, since lists of jumps are walked to their end for each `and`.
+enum { LOAD_PIECE = 256 };
+
+static const char *read_piece(lua_State *L, void *arg, size_t *len) {
+    struct peri_str *left = arg;
+    peri_watch_poll(L);
+    const char *piece = left->ptr;
+    *len = left->len < LOAD_PIECE ? left->len : LOAD_PIECE;
+    *left = peri_str(piece + *len, left->len - *len);
+    return piece;
+}
+
 int peri_sandbox_load(lua_State *L, struct peri_str text, const char *chunk_name) {
-    return luaL_loadbufferx(L, text.ptr, text.len, chunk_name, "t");
+    struct peri_str left = peri_str(text.ptr ? text.ptr : "", text.len);
+    return lua_load(L, read_piece, &left, chunk_name, "t");
 }
 
 // Protected calls ---------------------------------------------------------------------------
@@ -23,6 +37,7 @@ static int finish_protected(lua_State *L, int status, lua_KContext first) {
     struct peri_vm *vm = peri_vm_of(L);
     if (status != LUA_OK && status != LUA_YIELD) {
         if (peri_door_is_unwinding(vm)) {
+            peri_watch_poll(L); // an error of the script's own: the stop goes before it
             return lua_error(L);
         }
         lua_pushboolean(L, 0);
@@ -63,41 +78,6 @@ static int sandbox_xpcall(lua_State *L) {
     lua_rotate(L, 3, 2); // stack: f, handler, true, f, arguments
     int status = lua_pcallk(L, count - 2, LUA_MULTRET, 2, 2, finish_protected);
     return finish_protected(L, status, 2);
-}
-
-// Coroutines --------------------------------------------------------------------------------
-
-static int sandbox_yield(lua_State *L) {
-    const struct peri_vm *vm = peri_vm_of(L);
-    if (vm->task && vm->task->co == L) {
-        return luaL_error(L, "attempt to yield out of a handler: ws.sleep waits, yield does not");
-    }
-    return lua_yield(L, lua_gettop(L));
-}
-
-/// coroutine.resume and .close, which pass an unwinding on and leave handlers' coroutines alone.
-/// Upvalue 2 is the library's own.
-static int sandbox_resume(lua_State *L) {
-    lua_State *co = lua_tothread(L, 1);
-    luaL_argexpected(L, co, 1, "coroutine");
-    luaL_argcheck(L, !peri_vm_is_task(co), 1, "a handler's own coroutine is the host's to resume");
-    lua_pushvalue(L, lua_upvalueindex(2));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    if (!lua_toboolean(L, 1) && peri_door_is_unwinding(peri_vm_of(L))) {
-        lua_settop(L, 0);
-        lua_pushnil(L);
-        return lua_error(L);
-    }
-    return lua_gettop(L);
-}
-
-/// Replaces a function of the table on top by sandbox_resume around it. [-0, +0]
-static void guard_coroutines(lua_State *L, struct peri_vm *vm, const char *name) {
-    lua_pushlightuserdata(L, vm);
-    lua_getfield(L, -2, name);
-    lua_pushcclosure(L, sandbox_resume, 2);
-    lua_setfield(L, -2, name);
 }
 
 // Base --------------------------------------------------------------------------------------
@@ -281,13 +261,9 @@ void peri_sandbox_open(lua_State *L, struct peri_vm *vm) {
     remove_fields(L, string_removed);
     lua_pop(L, 1);
 
-    lua_getfield(L, -1, LUA_COLIBNAME);
-    lua_pushlightuserdata(L, vm);
-    lua_pushcclosure(L, sandbox_yield, 1);
-    lua_setfield(L, -2, "yield");
-    guard_coroutines(L, vm, "resume");
-    guard_coroutines(L, vm, "close");
-    lua_pop(L, 1);
+    peri_coroutine_open(L, vm);
+    peri_strings_open(L);
+    peri_tables_open(L, vm);
 
     luaL_requiref(L, LUA_OSLIBNAME, luaopen_os, 0);
     keep_only(L, os_kept);

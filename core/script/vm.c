@@ -148,7 +148,15 @@ int peri_vm_protected(struct peri_vm *vm, lua_CFunction fn, void *arg) {
     peri_vm_enter_host(vm);
     lua_pushcfunction(L, fn); // a light C function: allocates nothing
     lua_pushlightuserdata(L, arg);
+    struct peri_watch_outer outer = peri_watch_enter(vm, L);
     int status = lua_pcall(L, 1, 0, 0);
+    if (peri_watch_exit(outer) != PERI_WATCH_ON_TIME) {
+        if (!peri_watch_is_stopping() || status == LUA_OK) {
+            peri_log(PERI_LOG_WARN, "%s: it took long, over handler_warn_s: %.3f s of CPU",
+                     vm->file ? vm->file : "a new VM", peri_watch_took());
+        } // a stop has become an error, with the place in its text
+        peri_watch_forgive();
+    }
     if (status != LUA_OK) {
         const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(no text)";
         peri_log(PERI_LOG_ERROR, "%s: %s", vm->file ? vm->file : "a new VM", text);

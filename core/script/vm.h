@@ -56,6 +56,7 @@ struct peri_vm {
     size_t timer_count;
     struct peri_list limiters;
     size_t limiter_keys;    ///< buckets in all of them
+    uint64_t rest_until_ns; ///< until then, what fails for want of memory has been paid for
     uint64_t over_since_ns; ///< when it was last found over its cap; 0: it was not
 
     struct peri_sources

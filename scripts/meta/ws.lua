@@ -88,6 +88,8 @@
 ---@field rooms? integer Rooms of the script; over it: `join` answers nil.
 ---@field timers? integer Timers of the script; over it: `after` and `every` answer nil.
 ---@field limiter_keys? integer Keys of all its limiters; over it: the fullest is forgotten.
+---@field handler_warn_s? number CPU of one event; over it: a line in the log.
+---@field handler_stop_s? number The same; over it: it is stopped, and the event lost.
 ---@field script_memory? integer|string Lua's and what it holds outside; over it: an error.
 
 --- One WebSocket connection. It is a value: two handles of one connection are equal, work as the

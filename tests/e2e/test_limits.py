@@ -27,6 +27,12 @@ function orders.hoard(_, kib)
   return #hoard
 end
 
+function orders.compute(_, s)
+  local began = os.clock()
+  while os.clock() - began < tonumber(s) do end
+  return s
+end
+
 function orders.timers(_, n)
   local made, why = 0, nil
   for _ = 1, n do
@@ -579,6 +585,31 @@ def test_limiter_keys(limited, way, keys, forgotten):
         host.wait(lambda: host.count("limiter_keys") > 0)
     else:
         assert host.count("limiter_keys") == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_handler_warn_s(limited, way):
+    host = limited(way, handler_warn_s=0.02, handler_stop_s=0.5)
+    with host.client("/s") as client:
+        assert ask(client, "compute 0") == "0 nil"
+        assert host.count("handler_warn_s") == 0
+        assert ask(client, "compute 0.2") == "0.2 nil"
+    host.wait_log("handler_warn_s")
+    line = next(line for line in list(host.log) if "handler_warn_s" in line)
+    for field in ("level=warn", "script=s", "handler=message", "conn=", "cpu_s=0."):
+        assert field in line
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_handler_stop_s(limited, way):
+    host = limited(way, handler_warn_s=0.02, handler_stop_s=0.1)
+    with host.client("/s") as client:
+        client.text("compute 1000")
+        assert ask(client, "go on") == "5"  # that event is lost
+    host.wait_log("handler_stop_s")
+    line = next(line for line in list(host.log) if "handler_stop_s" in line)
+    for field in ("level=error", "script=s", "handler=message", "conn=", "/s.lua:", "traceback="):
+        assert field in line
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -194,6 +194,23 @@ def test_room_names_and_infos_count(host):
         assert client.ask("next") == "next"
 
 
+def test_what_finds_a_script_full_rests_and_others_go_on(host):
+    mark = host.mark()
+    with host.connect("/memory") as failing, host.connect("/memory") as other:
+        assert other.ask("keep 2950") == "nil"
+        for _ in range(20):
+            failing.send("grow")
+        host.log_line("connections whose events fail", mark)
+        assert other.ask("still here") == "still here"
+        assert other.ask("let_go") == "nil"
+        # Only now: each of the twenty was to pay for a collection or more.
+        said = len(host.log_lines("not enough memory.*handler=message", mark))
+        assert said < 20
+        eventually(lambda: host.get("/memory").status == 200, "the end of the rest")
+        failing.send("next")
+        eventually(lambda: failing.receive() == "next", "its next event")
+
+
 def test_request_past_its_memory_is_500(host):
     assert host.get("/memory?grow=yes").status == 500
     assert host.get("/memory").status == 200

@@ -47,6 +47,16 @@ function orders.cancel()
   end
 end
 
+--- Keeps nearly all that it may. Less than that, and nothing has to rest.
+function orders.keep(kib)
+  local piece = ("x"):rep(1000)
+  hoard = {}
+  while collectgarbage "count" < kib do
+    hoard[#hoard + 1] = piece .. #hoard
+  end
+end
+function orders.let_go() hoard = nil end
+
 --- What the connection does in its close.
 function orders.mark(_, conn, what) conn.data.at_close = what end
 

@@ -171,6 +171,196 @@ case("coroutines work, results and errors both", function()
   check.equal(coroutine.isyieldable(), true)
 end)
 
+case("a coroutine that has raised is dead, and close tells why once", function()
+  local object = {}
+  local co = coroutine.create(function() error(object) end)
+  check.equal(coroutine.status(co), "suspended")
+  local ok, err = coroutine.resume(co)
+  check.truthy(not ok and err == object)
+  check.equal(coroutine.status(co), "dead")
+  check.equal({ coroutine.resume(co, 1, 2) }, { false, "cannot resume dead coroutine" })
+  ok, err = coroutine.close(co)
+  check.truthy(not ok and err == object)
+  check.equal({ coroutine.close(co) }, { true })
+  check.equal(coroutine.status(co), "dead")
+  check.equal({ coroutine.close(coroutine.create(print)) }, { true })
+end)
+
+case("coroutines know which of them runs", function()
+  local states = {}
+  local outer, inner
+  inner = coroutine.create(function()
+    states[1] = coroutine.status(outer)
+    states[2] = coroutine.status(inner)
+    states[3] = select(2, coroutine.resume(inner))
+    states[4] = select(2, coroutine.resume(outer))
+    states[5] = select(2, pcall(coroutine.close, outer))
+    states[6] = select(2, coroutine.running())
+  end)
+  outer = coroutine.create(function(...)
+    states.arguments = table.pack(...)
+    coroutine.resume(inner)
+  end)
+  check.truthy(coroutine.resume(outer, nil, 2, nil))
+  check.equal(states, {
+    "normal", "running", "cannot resume non-suspended coroutine",
+    "cannot resume non-suspended coroutine", "cannot close a normal coroutine", false,
+    arguments = { nil, 2, nil, n = 3 },
+  })
+  check.equal(coroutine.status(outer), "dead")
+  check.misuse("function expected", function() coroutine.create(1) end)
+  check.misuse("coroutine expected", function() coroutine.resume(1) end)
+end)
+
+case("close runs what is to be closed, without an error, and says what that raised", function()
+  local seen = {}
+  local function suspended(raises)
+    local co = coroutine.create(function()
+      local _ <close> = setmetatable({}, { __close = function(_, err)
+        seen[#seen + 1] = tostring(err)
+        if raises then error("in close", 0) end
+      end })
+      coroutine.yield()
+    end)
+    coroutine.resume(co)
+    return co
+  end
+  check.equal({ coroutine.close(suspended()) }, { true })
+  check.equal({ coroutine.close(suspended(true)) }, { false, "in close" })
+  check.equal(seen, { "nil", "nil" })
+end)
+
+case("wrap passes errors on, a text with its place", function()
+  local object = {}
+  local ok, err = pcall(coroutine.wrap(function() error(object) end))
+  check.truthy(not ok and err == object)
+  local gen = coroutine.wrap(function() error("here", 0) end)
+  ok, err = pcall(function() gen() return 1 end)
+  check.truthy(not ok and err:find "sandbox.lua:%d+: here$", err)
+  check.raises("cannot resume dead coroutine", gen)
+  check.raises("C stack overflow", function()
+    local function deeper() coroutine.wrap(deeper)() end
+    deeper()
+  end)
+end)
+
+case("a coroutine takes and gives many values", function()
+  local many = {}
+  for i = 1, 5000 do
+    many[i] = i
+  end
+  local co = coroutine.wrap(function(...)
+    while true do coroutine.yield(select("#", ...), ...) end
+  end)
+  check.equal(select("#", co(table.unpack(many))), 5001)
+end)
+
+case("table functions do what Lua's do", function()
+  local t = { 1, 2, 3 }
+  table.insert(t, 4)
+  table.insert(t, 1, 0)
+  check.equal(t, { 0, 1, 2, 3, 4 })
+  check.equal(table.remove(t, 1), 0)
+  check.equal(table.remove(t), 4)
+  check.equal(table.remove(t, 4), nil)
+  check.equal(t, { 1, 2, 3 })
+  check.equal(table.remove({}), nil)
+  check.equal(table.remove({}, 0), nil)
+  check.equal(table.move({ 1, 2, 3 }, 1, 3, 2), { 1, 1, 2, 3 })
+  check.equal(table.move({ 1, 2, 3 }, 2, 3, 1), { 2, 3, 3 })
+  check.equal(table.move({ 1, 2 }, 1, 2, 2, {}), { nil, 1, 2 })
+  check.equal(table.move({ 1 }, 1, 0, 5), { 1 })
+  check.equal(table.concat({ 1, "a", 2.5 }, "-"), "1-a-2.5")
+  check.equal(table.concat({ 1, 2, 3 }, ",", 2, 3), "2,3")
+  check.equal(table.concat({}, ","), "")
+  check.equal(table.concat({ [math.maxinteger] = "x" }, ",", math.maxinteger, math.maxinteger), "x")
+  check.misuse("position out of bounds", function() table.insert({ 1 }, 5, 2) end)
+  check.misuse("wrong number of arguments", function() table.insert({}, 1, 2, 3) end)
+  check.misuse("position out of bounds", function() table.remove({ 1 }, 5) end)
+  check.misuse("too many elements to move", function() table.move({}, -1, math.maxinteger, 1) end)
+  check.misuse("wrap around", function() table.move({}, 1, 2, math.maxinteger) end)
+  local holes = { 1, nil, 3 }
+  check.misuse("invalid value %(nil%) at index 2", function() table.concat(holes, "", 1, 3) end)
+  check.misuse("table expected", function() table.insert(1, 2) end)
+end)
+
+case("table functions heed metamethods", function()
+  local log = {}
+  local proxy = setmetatable({}, {
+    __len = function() return 3 end,
+    __index = function(_, i) return i * 10 end,
+    __newindex = function(_, i, v) log[#log + 1] = i .. "=" .. tostring(v) end,
+  })
+  check.equal(table.concat(proxy, " "), "10 20 30")
+  table.insert(proxy, 2, "x")
+  check.equal(log, { "4=30", "3=20", "2=x" })
+  log = {}
+  check.equal(table.remove(proxy, 2), 20)
+  check.equal(log, { "2=30", "3=nil" })
+end)
+
+case("sort sorts", function()
+  for _, n in ipairs { 0, 1, 2, 3, 4, 5, 10, 100, 1000 } do
+    local t, sum = {}, 0
+    for i = 1, n do
+      t[i] = math.random(n)
+      sum = sum + t[i]
+    end
+    table.sort(t)
+    for i = 2, n do
+      check.truthy(t[i - 1] <= t[i])
+      sum = sum - t[i]
+    end
+    check.equal(sum - (t[1] or 0), 0)
+    table.sort(t, function(a, b) return a > b end)
+    for i = 2, n do
+      check.truthy(t[i - 1] >= t[i])
+    end
+  end
+  local words = { "pear", "apple", "fig" }
+  table.sort(words)
+  check.equal(words, { "apple", "fig", "pear" })
+  check.raises("compare", function() table.sort { 1, "a", 2 } end)
+  check.misuse("function expected", function() table.sort({ 1, 2 }, 5) end)
+end)
+
+case("sort loses nothing when the order function raises, or is none", function()
+  for stop = 1, 60 do
+    local t, calls = { 5, 3, 8, 1, 9, 2, 7, 4, 6, 10 }, 0
+    pcall(table.sort, t, function(a, b)
+      calls = calls + 1
+      if calls == stop then error "enough" end
+      return a < b
+    end)
+    local sum = 0
+    for _, v in ipairs(t) do
+      sum = sum + (1 << v)
+    end
+    check.equal(sum, 2046, "after " .. stop)
+  end
+  local t = {}
+  for i = 1, 500 do
+    t[i] = i
+  end
+  table.sort(t, function() return true end)
+  check.equal(#t, 500)
+  table.sort(t, function() return math.random() < 0.5 end)
+  check.equal(#t, 500)
+end)
+
+case("ranges that no table of the script can have are refused", function()
+  local lies = setmetatable({}, { __len = function() return 1 << 53 end })
+  check.misuse("too many elements", function() table.move({}, 1, 1 << 62, 2) end)
+  check.misuse("too many elements", function() table.insert(lies, 1, 1) end)
+  check.misuse("too many elements", function() table.remove(lies, 1) end)
+  check.misuse("too many results", function() table.unpack({}, 1, 1 << 62) end)
+  check.misuse("array too big", function() table.sort(lies) end)
+  lies = setmetatable({}, { __len = function() return 1 << 30 end })
+  check.misuse("too many elements", function() table.sort(lies) end)
+  check.misuse("too large", function() ("x"):rep(1 << 62, "y") end)
+  check.equal((""):rep(1 << 62), "")
+end)
+
 case("a coroutine that yields through pcall", function()
   local co = coroutine.wrap(function()
     local ok, got = pcall(function()

@@ -155,7 +155,7 @@ static void test_a_script_may_set_these_and_no_others(void **state) {
     }
     assert_string_equal(names, "body_bytes handler_wait_s response_bytes message_bytes fragments "
                                "outbox_soft outbox_hard conn_rooms room_name_bytes rooms timers "
-                               "limiter_keys script_memory ");
+                               "limiter_keys handler_warn_s handler_stop_s script_memory ");
     assert_int_equal(tighten("ping_s", "1"), PERI_E_INVALID);
     expect_error("limit ping_s is the host's: a script can't set it");
 }
