@@ -16,6 +16,7 @@
 #include "net/conditions.h"
 #include "net/files.h"
 #include "net/server.h"
+#include "net/socket_file.h"
 #include "net/stream.h"
 #include "net/wheel.h"
 #include "proto/proxy_header.h"
@@ -40,10 +41,22 @@ struct peri_listener {
     uv_poll_t poll;
     int fd;
     bool tls;
-    bool proxy;       ///< expects a header of the PROXY protocol, of trusted proxies
-    const char *path; ///< of the socket's file, to be removed; NULL: none, or not made here
-    dev_t device;     ///< that of the file that was made
-    ino_t inode;
+    bool proxy;                   ///< expects a header of the PROXY protocol, of trusted proxies
+    struct peri_socket_file file; ///< to be removed
+};
+
+/// The control socket.
+struct peri_control_socket {
+    struct peri_control control; ///< who answers
+    bool is_open;
+    struct peri_buffer path; ///< NUL-terminated
+    struct peri_socket_file file;
+    int fd;
+    uv_poll_t poll;
+    uv_timer_t tick; ///< runs while there are clients
+    struct peri_list clients;
+    size_t count;
+    bool stirred; ///< what is owed may be there
 };
 
 /// Room for one piece of work on another thread.
@@ -127,6 +140,8 @@ struct peri_server {
     struct peri_listener listeners[LISTENERS_MAX];
     size_t listener_count;
     struct peri_buffer addresses; ///< of peri_server_addresses
+    uint16_t port;                ///< of peri_server_port
+    struct peri_control_socket control;
     struct peri_list sessions;
     struct peri_list work, working; ///< sessions that want a turn; those that get it now
     struct peri_list closing;
@@ -276,6 +291,20 @@ bool peri_client_may_send(struct peri_session *session);
 
 /// The session counts for no address any more.
 void peri_client_leave(struct peri_session *session);
+
+// control.c
+
+void peri_control_start(struct peri_server *server);
+
+/// Answers each client's next request. Between two turns of the hub.
+/// @return true when work is left
+bool peri_control_turn(struct peri_server *server);
+
+/// There was news, for which a client may wait. Allowed in ports.
+void peri_control_stir(struct peri_server *server);
+
+/// Hangs up on all, and removes the socket's file.
+void peri_control_close(struct peri_server *server);
 
 // http.c
 

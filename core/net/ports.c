@@ -208,7 +208,7 @@ static void port_news(void *self, const struct peri_news *news) {
     if (server->options.news) {
         server->options.news(server->options.arg, news);
     }
-    server->turn_asked = true; // who waited for it has something to write
+    peri_control_stir(server);
 }
 
 struct peri_ports peri_server_ports(struct peri_server *server) {

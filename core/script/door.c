@@ -165,7 +165,9 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
         int results;
         size_t begun = task->at;
         vm->task = task;
+        uint64_t began_ns = peri_timing_begin(vm);
         int status = lua_resume(task->co, NULL, arguments, &results);
+        peri_timing_end(vm, began_ns, task->at - begun);
         vm->task = NULL;
         peri_vm_enter_host(vm);
         if (status == LUA_YIELD) {

@@ -136,6 +136,9 @@ void peri_report_error(lua_State *L, const struct peri_task *task) {
 }
 
 void peri_report(const struct peri_task *task, struct peri_str text) {
+    if (!task->entry->is_eval) {
+        peri_record_error(task->vm, text);
+    }
     log_about(task->vm, task, PERI_LOG_ERROR, text);
 }
 
