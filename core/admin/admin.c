@@ -327,10 +327,15 @@ static int do_reload(struct peri_admin_client *client, const struct request *req
     return status;
 }
 
+_Static_assert(PERI_ADMIN_LINE_MAX == 65536, "what is said of it");
+
 int peri_admin_line(struct peri_admin_client *client, struct peri_str line,
                     struct peri_buffer *out) {
     struct request request = {0};
     struct peri_buffer why = {0};
+    if (line.len > PERI_ADMIN_LINE_MAX) {
+        return peri_answer_error(out, PERI_STR("a request has 65536 bytes at most"));
+    }
     yyjson_doc *doc = peri_admin_parse(line);
     if (!doc) {
         return peri_answer_error(out, PERI_STR("a request is a JSON object on a line of its own"));

@@ -160,3 +160,45 @@ bool peri_reading_reload(const struct peri_reading *reading, size_t i, struct pe
     };
     return item != NULL;
 }
+
+// Between two answers ---------------------------------------------------------------------------
+
+static double a_second(uint64_t before, uint64_t after, uint64_t ns) {
+    // Counters that went back are those of another host in its place.
+    return ns > 0 && after > before ? (double)(after - before) * 1e9 / (double)ns : 0;
+}
+
+struct peri_rates peri_reading_rates(const struct peri_reading *before,
+                                     const struct peri_reading *after, size_t i) {
+    struct peri_host_status then, now;
+    struct peri_script_status script, old;
+    peri_reading_host(before, &then);
+    peri_reading_host(after, &now);
+    if (!peri_reading_script(after, i, &script) || now.up_ns <= then.up_ns) {
+        return (struct peri_rates){0};
+    }
+    for (size_t j = 0; peri_reading_script(before, j, &old); j++) {
+        if (peri_str_equal(old.name, script.name)) {
+            uint64_t ns = now.up_ns - then.up_ns;
+            return (struct peri_rates){a_second(old.messages, script.messages, ns),
+                                       a_second(old.errors, script.errors, ns)};
+        }
+    }
+    return (struct peri_rates){0};
+}
+
+int peri_reading_print(const struct peri_reading *before, const struct peri_reading *after,
+                       struct peri_buffer *out) {
+    yyjson_mut_doc *doc = yyjson_doc_mut_copy(after->doc, &peri_admin_heap);
+    yyjson_mut_val *scripts = yyjson_mut_obj_get(yyjson_mut_doc_get_root(doc), "scripts");
+    yyjson_mut_val *item;
+    size_t at, count;
+    bool ok = doc != NULL;
+    yyjson_mut_arr_foreach(scripts, at, count, item) {
+        struct peri_rates rates = peri_reading_rates(before, after, at);
+        ok = ok && (!yyjson_mut_is_obj(item) ||
+                    (yyjson_mut_obj_add_real(doc, item, "messages_s", rates.messages) &&
+                     yyjson_mut_obj_add_real(doc, item, "errors_s", rates.errors)));
+    }
+    return peri_admin_finish(doc, ok, out);
+}

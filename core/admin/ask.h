@@ -42,3 +42,16 @@ bool peri_reading_address(const struct peri_reading *reading, size_t i, struct p
 bool peri_reading_script(const struct peri_reading *reading, size_t i,
                          struct peri_script_status *script);
 bool peri_reading_reload(const struct peri_reading *reading, size_t i, struct peri_news *news);
+
+/// What happened to a script, by its name, between two answers: events a second. 0 where it was not
+/// there before.
+struct peri_rates {
+    double messages, errors;
+};
+struct peri_rates peri_reading_rates(const struct peri_reading *before,
+                                     const struct peri_reading *after, size_t i);
+
+/// Appends the second of two answers to peri_ask_status as a line, each script with its rates:
+/// `messages_s` and `errors_s`. @return PERI_OK or PERI_E_MEMORY
+PERI_MUST_CHECK int peri_reading_print(const struct peri_reading *before,
+                                       const struct peri_reading *after, struct peri_buffer *out);

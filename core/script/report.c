@@ -30,7 +30,7 @@ int peri_report_traceback(lua_State *L) {
     return 1;
 }
 
-enum { FIELDS_MAX = 9 };
+enum { FIELDS_MAX = 10 };
 
 /// What Lua and peri_raise_memory say.
 static const char MEMORY[] = "not enough memory";
@@ -59,6 +59,18 @@ static const struct peri_source *place_of(const struct peri_vm *vm, struct peri_
         source = peri_sources_find(&vm->sources, traceback, line);
     }
     return source;
+}
+
+/// The place at the start of a text, "scripts/chat.lua:12:". Empty: it names none.
+static struct peri_str prefix_of(const struct peri_vm *vm, struct peri_str text) {
+    uint32_t line;
+    const struct peri_source *source = peri_sources_find(&vm->sources, text, &line);
+    size_t len = 0;
+    // The path, which may be a short form, and the number: up to the second colon.
+    for (int colons = 0; source && len < text.len && colons < 2; len++) {
+        colons += text.ptr[len] == ':';
+    }
+    return peri_str(text.ptr, len);
 }
 
 /// What helps whoever has to mend it, in memory of the caller's.
@@ -111,6 +123,10 @@ static void log_by(log_function *log, const struct peri_vm *vm, const struct per
     }
     struct peri_str traceback;
     split_traceback(&text, &traceback);
+    struct peri_str prefix = task && level == PERI_LOG_ERROR ? prefix_of(vm, text) : PERI_STR("");
+    if (prefix.len > 0) {
+        fields[n++] = (struct peri_log_field){peri_log_place, prefix};
+    }
     struct help help;
     if (level >= PERI_LOG_WARN) {
         n = add_help(vm, text, traceback, &help, fields, n);

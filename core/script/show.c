@@ -243,7 +243,7 @@ static void put_others(struct shower *s, struct part *part) {
 static void put_table(struct shower *s, int table, int depth, int indent) {
     struct part part = {
         .table = table, .depth = depth, .indent = indent == INLINE ? INLINE : indent + 1};
-    luaL_checkstack(s->L, ENTRIES_MAX + 8, "to show a table");
+    luaL_checkstack(s->L, ENTRIES_MAX + LUA_MINSTACK, "to show a table");
     put(s, PERI_STR("{"));
     put_places(s, &part);
     put_fields(s, &part);
@@ -301,6 +301,7 @@ static void put_value(struct shower *s, int index, int depth, int indent) {
 int peri_show(lua_State *L, const struct peri_vm *vm, int index, size_t max_bytes,
               struct peri_buffer *out) {
     struct shower s = {.L = L, .vm = vm, .out = out, .max = max_bytes};
+    luaL_checkstack(L, LUA_MINSTACK, "to show a value");
     put_value(&s, lua_absindex(L, index), 0, 0);
     return s.status;
 }

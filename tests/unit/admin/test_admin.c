@@ -493,6 +493,36 @@ static void an_answer_of_something_else_is_refused(void **state) {
     peri_reading_free(it);
 }
 
+static struct peri_reading *read_line(const char *line) {
+    struct peri_reading *it = NULL;
+    assert_int_equal(peri_reading_new(peri_str_of(line), &it), PERI_OK);
+    return it;
+}
+
+static void rates_are_of_the_time_between_two_answers(void **state) {
+    (void)state;
+    struct peri_reading *before = read_line(
+        "{\"ok\":true,\"up\":10,\"scripts\":[{\"name\":\"gone\",\"messages\":9},"
+        "{\"name\":\"a\",\"messages\":100,\"errors\":1},{\"name\":\"b\",\"messages\":50}]}");
+    struct peri_reading *after = read_line(
+        "{\"ok\":true,\"up\":12.5,\"scripts\":[{\"name\":\"a\",\"messages\":600,\"errors\":2},"
+        "{\"name\":\"b\",\"messages\":40},{\"name\":\"new\",\"messages\":7}]}");
+    struct peri_rates rates = peri_reading_rates(before, after, 0);
+    assert_true(rates.messages == 200 && rates.errors == 0.4);
+    assert_true(peri_reading_rates(before, after, 1).messages == 0); // it went back
+    assert_true(peri_reading_rates(before, after, 2).messages == 0); // it was not there
+    assert_true(peri_reading_rates(before, after, 3).messages == 0); // there is none
+    assert_true(peri_reading_rates(after, before, 1).messages == 0); // another host
+    struct peri_buffer line = {0};
+    assert_int_equal(peri_reading_print(before, after, &line), PERI_OK);
+    assert_int_equal(peri_buffer_append(&line, "", 1), PERI_OK);
+    assert_non_null(
+        strstr((char *)line.ptr, "\"errors\":2,\"messages_s\":200.0,\"errors_s\":0.4}"));
+    peri_buffer_deinit(&line);
+    peri_reading_free(before);
+    peri_reading_free(after);
+}
+
 /// Everything that a client does, with the nth allocation and all later ones failing.
 static bool run_starved(uint64_t nth) {
     static const char *const lines[] = {"{\"do\":\"status\",\"measure\":true}",
@@ -553,6 +583,7 @@ int main(void) {
         TEST(a_client_may_leave_in_the_midst_of_a_reload),
         TEST(requests_are_written_as_they_are_read),
         TEST(an_answer_of_something_else_is_refused),
+        TEST(rates_are_of_the_time_between_two_answers),
         TEST(without_memory_nothing_is_half_said_and_nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
