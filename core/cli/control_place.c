@@ -16,6 +16,9 @@
 #define PREFIX "perigee-"
 #define SUFFIX ".sock"
 
+/// Of the service, whose user is nobody's but its own: root may ask it.
+#define SERVICE_FOLDER "/run/perigee"
+
 /// XDG_RUNTIME_DIR; NULL where there is none that is this user's.
 static const char *runtime_folder(void) {
     const char *path = getenv("XDG_RUNTIME_DIR");
@@ -127,6 +130,10 @@ int peri_control_list(struct peri_buffer *paths) {
     name_temporary(temporary);
     if (count >= 0 && is_private(temporary)) {
         int more = list_folder(temporary, paths);
+        count = more >= 0 ? count + more : more;
+    }
+    if (count >= 0 && geteuid() == 0) {
+        int more = list_folder(SERVICE_FOLDER, paths);
         count = more >= 0 ? count + more : more;
     }
     return count;

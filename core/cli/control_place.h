@@ -14,7 +14,7 @@
 PERI_MUST_CHECK int peri_control_place(uint16_t port, struct peri_buffer *path,
                                        struct peri_buffer *error);
 
-/// The sockets in these places on which a host of this user listens, sorted.
+/// The sockets in these places, and for root in that of the service, on which a host listens.
 /// @param paths appended, each with its NUL
 /// @return how many; PERI_E_MEMORY
 PERI_MUST_CHECK int peri_control_list(struct peri_buffer *paths);
