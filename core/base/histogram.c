@@ -10,11 +10,11 @@ static unsigned shift_of(uint64_t value) {
     return bits > STEP_BITS + 1 ? bits - (STEP_BITS + 1) : 0;
 }
 
+/// What is too large is in the last one.
 static size_t bucket_of(uint64_t value) {
-    const uint64_t largest = ((uint64_t)1 << PERI_HISTOGRAM_BITS) - 1;
-    value = value < largest ? value : largest;
     unsigned shift = shift_of(value);
-    return (size_t)shift * PERI_HISTOGRAM_STEPS + (size_t)(value >> shift);
+    size_t bucket = (size_t)shift * PERI_HISTOGRAM_STEPS + (size_t)(value >> shift);
+    return bucket < PERI_HISTOGRAM_BUCKETS ? bucket : PERI_HISTOGRAM_BUCKETS - 1;
 }
 
 /// The middle of a bucket.

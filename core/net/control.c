@@ -96,9 +96,9 @@ static bool push(struct control_client *client) {
         if (n > 0) {
             client->out_at += (size_t)n;
             note(client);
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             return true;
-        } else if (errno != EINTR) {
+        } else if (n == 0 || errno != EINTR) {
             hang_up(client);
             return false;
         }
