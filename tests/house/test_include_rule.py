@@ -1,7 +1,7 @@
 """The include rule of docs/architecture.md, held by reading every #include under core/.
 
-base <- proto <- hub <- {script, net, admin}, and cli composes all. The siblings never include each other,
-and a library's headers are seen by the folder that owns the library only.
+base <- proto <- hub <- {script, net, admin}, and cli composes all. The siblings never include each
+other, and a library's headers are seen by the folder that owns the library only.
 """
 
 import re
