@@ -135,6 +135,8 @@ static bool host_status(void *self, size_t *cursor, struct peri_script_status *o
 /// Functions that use functions that use.. a local of the script's.
 enum { REACH = 4 };
 
+static int find_in_top(lua_State *L, const char *name, int reach);
+
 /// Looks for a local by its name: among what the function at `function` has of the locals around it
 /// and, so far as `reach` goes, among what the functions there have. [-0, +1 and the number of the
 /// upvalue: the function; or +0 and 0]
@@ -149,10 +151,7 @@ static int find_local(lua_State *L, int function, const char *name, int reach) {
         }
     }
     for (int i = 1; reach > 0 && lua_getupvalue(L, function, i); i++) {
-        int at = lua_iscfunction(L, -1) || !lua_isfunction(L, -1)
-                     ? 0
-                     : find_local(L, lua_gettop(L), name, reach - 1);
-        lua_remove(L, at > 0 ? -2 : -1);
+        int at = find_in_top(L, name, reach - 1);
         if (at > 0) {
             return at;
         }
@@ -160,22 +159,44 @@ static int find_local(lua_State *L, int function, const char *name, int reach) {
     return 0;
 }
 
-/// The nearest local of that name that a handler can see. [as find_local]
-static int find_near(lua_State *L, const struct peri_vm *vm, const char *name) {
-    for (int reach = 0; reach < REACH; reach++) {
-        for (int which = 0; which < PERI_HANDLERS; which++) {
-            if (vm->handler[which] == LUA_NOREF) {
-                continue;
-            }
-            peri_vm_push_handler(L, vm, (enum peri_handler)which);
-            int at = lua_iscfunction(L, -1) ? 0 : find_local(L, lua_gettop(L), name, reach);
-            lua_remove(L, at > 0 ? -2 : -1);
-            if (at > 0) {
-                return at;
-            }
+/// The same for what is on top, which gives way to what is found. [-1, +1 or +0]
+static int find_in_top(lua_State *L, const char *name, int reach) {
+    int at = lua_iscfunction(L, -1) || !lua_isfunction(L, -1)
+                 ? 0
+                 : find_local(L, lua_gettop(L), name, reach);
+    lua_remove(L, at > 0 ? -2 : -1);
+    return at;
+}
+
+static int find_in_timers(lua_State *L, const char *name, int reach) {
+    int base = lua_gettop(L), at = 0;
+    peri_vm_push(L, PERI_SLOT_NAMED);
+    lua_pushnil(L);
+    while (lua_next(L, base + 1)) {
+        at = find_in_top(L, name, reach);
+        if (at > 0) {
+            lua_replace(L, base + 1);
+            break;
         }
     }
-    return 0;
+    lua_settop(L, at > 0 ? base + 1 : base);
+    return at;
+}
+
+/// The nearest local of that name that a handler or a timer can see. [as find_local]
+static int find_near(lua_State *L, const struct peri_vm *vm, const char *name) {
+    int at = 0;
+    luaL_checkstack(L, 8, "to look for a local");
+    for (int reach = 0; reach < REACH && at == 0; reach++) {
+        for (int which = 0; which < PERI_HANDLERS && at == 0; which++) {
+            if (vm->handler[which] != LUA_NOREF) {
+                peri_vm_push_handler(L, vm, (enum peri_handler)which);
+                at = find_in_top(L, name, reach);
+            }
+        }
+        at = at > 0 ? at : find_in_timers(L, name, reach);
+    }
+    return at;
 }
 
 /// __index of the code's globals: a local of the script, else a global, else `ws`.

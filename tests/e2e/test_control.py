@@ -26,7 +26,8 @@ local ws = require "ws"
 local count = 0
 local names = {}
 local function bump() count = count + 1 return count end
-local chat = { timers = { beat = function() end } }
+local beats = 7
+local chat = { timers = { beat = function() beats = beats + 1 end } }
 function chat.start() ws.every(60, "beat") end
 function chat.open(conn) conn:join("hall") names[conn] = "guest" end
 function chat.message(conn, text)
@@ -269,7 +270,7 @@ def test_status_counts_what_happens(chat, control, path):
         script = control.script()
         assert (script["connections"], script["rooms"], script["waiting"]) == (2, 1, 1)
         assert script["errors"] == 1
-        assert script["last_error"]["message"].endswith("chat.lua:11: bad words: boom")
+        assert script["last_error"]["message"].endswith("chat.lua:12: bad words: boom")
         assert 0 <= script["last_error"]["age"] < 30
         assert 0 < script["memory"] < script["memory_max"] == 64 << 20
         status, out, _ = command(path, "status")
@@ -277,7 +278,7 @@ def test_status_counts_what_happens(chat, control, path):
         assert re.search(r"^chat +1 +2 +1 +1 +\S+ KiB +7 +1$", out, re.MULTILINE), out
         assert re.search(r"^chat: 1 handler waits$", out, re.MULTILINE)
         assert re.search(
-            r"^chat: last error \d+ s ago: \S+:11: bad words: boom$", out, re.MULTILINE
+            r"^chat: last error \d+ s ago: \S+:12: bad words: boom$", out, re.MULTILINE
         )
         whole = json.loads(command(path, "status", "--format", "json")[1])
         assert whole["process"] == chat.process.pid and whole["connections"] == 2
@@ -346,6 +347,7 @@ def test_eval_finds_and_sets_the_locals_of_the_script(control, chat):
     assert control.eval("count = 40")["text"] == ""
     assert control.eval("local n = bump() return n")["text"] == "41"
     assert control.eval("shout = 3")["text"] == ""
+    assert control.eval("beats")["text"] == "7"  # only a timer uses it
     assert control.eval("shout, nothing")["text"] == "3\nnil"
     assert control.eval("ws.script.name")["text"] == '"chat"'
     with chat.client("/chat"):
