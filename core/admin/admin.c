@@ -167,9 +167,11 @@ static bool look_at_probation(struct peri_admin_client *client) {
         if (!outcome || !outcome->news.on_probation) {
             continue;
         }
-        outcome->news.on_probation = status.is_on_probation;
-        still = still || status.is_on_probation;
-        if (!status.is_on_probation && status.reload == PERI_RELOAD_REVERTED) {
+        // While another generation loads, it may be the one before that comes back.
+        bool lasts = status.is_on_probation || status.is_loading;
+        outcome->news.on_probation = lasts;
+        still = still || lasts;
+        if (!lasts && status.reload == PERI_RELOAD_REVERTED) {
             struct peri_news news = outcome->news;
             news.what = PERI_RELOAD_REVERTED;
             news.generation = status.generation;

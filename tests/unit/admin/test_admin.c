@@ -400,6 +400,10 @@ static void a_revert_ends_the_waiting_as_a_failure(void **state) {
         tell("a", PERI_RELOAD_DONE);
         assert_int_equal(later(), PERI_AGAIN);
         world.scripts[0].is_on_probation = false;
+        world.scripts[0].reload = PERI_RELOAD_DONE;
+        world.scripts[0].is_loading = true; // the one before
+        assert_int_equal(later(), PERI_AGAIN);
+        world.scripts[0].is_loading = false;
         world.scripts[0].reload = PERI_RELOAD_REVERTED;
         world.scripts[0].generation = 2;
         if (heard) {
