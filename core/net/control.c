@@ -1,6 +1,7 @@
 // The control socket: its clients, a request and an answer at a time, within bounds that a client
 // who does not read, or never ends a line, can't leave.
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -210,6 +211,12 @@ void peri_control_stir(struct peri_server *server) {
 
 static void on_connection(uv_poll_t *poll, int status, int events);
 
+/// Nobody is there to take what is owed: a FIN alone is not that.
+static bool is_gone(const struct control_client *client) {
+    struct pollfd polled = {.fd = client->fd};
+    return poll(&polled, 1, 0) > 0 && (polled.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 static void on_tick(uv_timer_t *timer) {
     struct peri_server *server = timer->data;
     struct peri_control_socket *control = &server->control;
@@ -218,8 +225,8 @@ static void on_tick(uv_timer_t *timer) {
     for (struct peri_list *at = control->clients.next, *next; at != &control->clients; at = next) {
         struct control_client *client = PERI_CONTAINER(at, struct control_client, link);
         next = at->next;
-        bool stuck = client->in.len > 0 || client->out.len > 0;
-        if (stuck && !client->owed && now - client->since_ms > STUCK_MS) {
+        bool waits = client->in.len > 0 || client->out.len > 0;
+        if (client->owed ? is_gone(client) : waits && now - client->since_ms > STUCK_MS) {
             hang_up(client);
         }
     }
