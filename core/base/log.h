@@ -29,6 +29,11 @@ struct peri_log_field {
 /// line, as a traceback does. The line in it that begins with ">" stands out.
 extern const char peri_log_excerpt[];
 
+/// The key, by its address, of what is written nowhere: lines of peri_log_fields that are the same in
+/// it are repeats whatever their messages say. Where an error was raised, say: its text may hold
+/// what a peer has sent.
+extern const char peri_log_place[];
+
 enum {
     PERI_LOG_REPEATS = 10, ///< of a line of the host's in a second; more are held back
     PERI_LOG_SAID = 1000,  ///< of one that a script chose to write
@@ -56,8 +61,8 @@ void peri_log_set_output(int fd);
 /// again. What is held back by then is forgotten.
 void peri_log_set_sink(void (*sink)(void *arg, struct peri_str line), void *arg);
 
-/// Something happened. Lines with the same level, message, script, handler, status, code, why and
-/// limit are repeats, whoever caused them.
+/// Something happened. Lines with the same level, message (or place), script, handler, status, code,
+/// why and limit are repeats, whoever caused them.
 /// @param fields borrowed; NULL for none
 void peri_log_fields(enum peri_log_level level, struct peri_str message,
                      const struct peri_log_field *fields);

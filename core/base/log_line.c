@@ -8,6 +8,7 @@ enum {
 };
 
 const char peri_log_excerpt[] = "excerpt";
+const char peri_log_place[] = "place";
 
 enum style {
     STYLE_LOGFMT,
@@ -237,7 +238,7 @@ static void write_logfmt(struct writer *w, const struct peri_log_event *event) {
     put_message(w, STYLE_LOGFMT, event);
     put_text(w, "\"");
     for (const struct peri_log_field *f = event->fields; f && f->key && w->at < w->soft; f++) {
-        if (f->key != peri_log_excerpt) {
+        if (f->key != peri_log_excerpt && f->key != peri_log_place) {
             put_pair(w, event->fields, f);
         }
     }
@@ -257,7 +258,7 @@ static void write_json(struct writer *w, const struct peri_log_event *event) {
     put_message(w, STYLE_JSON, event);
     put_text(w, "\"");
     for (const struct peri_log_field *f = event->fields; f && f->key && w->at < w->soft; f++) {
-        if (f->key == peri_log_excerpt) {
+        if (f->key == peri_log_excerpt || f->key == peri_log_place) {
             continue;
         }
         put_text(w, ",\"");
@@ -338,8 +339,8 @@ static void write_short(struct writer *w, const struct peri_log_event *event, bo
     put_message(w, STYLE_PLAIN, event);
     put_text(w, dim);
     for (const struct peri_log_field *f = event->fields; f && f->key && w->at < w->soft; f++) {
-        bool shown =
-            f == script || (script && f == handler) || f == rest[0] || f == rest[1] || f == rest[2];
+        bool shown = f->key == peri_log_place || f == script || (script && f == handler) ||
+                     f == rest[0] || f == rest[1] || f == rest[2];
         if (!shown && strcmp(f->key, "generation") != 0) {
             put_pair(w, event->fields, f);
         }

@@ -28,8 +28,12 @@ static uint64_t fold(uint64_t a, uint64_t b) {
 
 /// Fields count in any order: a script's table has none.
 static uint64_t hash_of(const struct peri_log_event *event, enum peri_log_kind kind) {
-    uint64_t hash = fold(peri_hash(event->message.ptr, event->message.len),
-                         (uint64_t)event->level << 1 | (uint64_t)kind);
+    struct peri_str what = event->message;
+    for (const struct peri_log_field *f = event->fields; f && f->key; f++) {
+        what = f->key == peri_log_place ? f->value : what;
+    }
+    uint64_t hash =
+        fold(peri_hash(what.ptr, what.len), (uint64_t)event->level << 1 | (uint64_t)kind);
     for (const struct peri_log_field *f = event->fields; f && f->key; f++) {
         if (identifies(f->key, kind)) {
             hash += fold(peri_hash(f->key, strlen(f->key)), peri_hash(f->value.ptr, f->value.len));

@@ -19,6 +19,12 @@ enum peri_exit peri_command_check(int argc, char **argv);
 /// Runs `perigee new`, likewise.
 enum peri_exit peri_command_new(int argc, char **argv);
 
+// Those that talk to a running host, likewise.
+enum peri_exit peri_command_status(int argc, char **argv);
+enum peri_exit peri_command_reload(int argc, char **argv);
+enum peri_exit peri_command_top(int argc, char **argv);
+enum peri_exit peri_command_eval(int argc, char **argv);
+
 /// Any text, for people and for programs that read lines: what could end one, or steer a terminal, is
 /// "?".
 void peri_print_text(FILE *out, struct peri_str text);

@@ -21,6 +21,10 @@ static const struct {
     {"connect", "URL", "a WebSocket client for the terminal", peri_command_connect},
     {"check", "[DIR]", "find what is wrong in a folder of scripts", peri_command_check},
     {"new", "NAME", "make a script folder to start from", peri_command_new},
+    {"status", "", "how a running host and its scripts are", peri_command_status},
+    {"reload", "[SCRIPT]", "load scripts anew, while people are connected", peri_command_reload},
+    {"top", "", "what each script does, live", peri_command_top},
+    {"eval", "SCRIPT CODE", "look into a script that runs", peri_command_eval},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -28,11 +32,11 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 static void print_usage(FILE *out) {
     (void)fputs("usage: perigee COMMAND [ARGUMENTS]\n\n", out);
     for (size_t i = 0; i < COMMANDS; i++) {
-        (void)fprintf(out, "  perigee %-7s %-7s  %s\n", commands[i].name, commands[i].form,
+        (void)fprintf(out, "  perigee %-7s %-11s  %s\n", commands[i].name, commands[i].form,
                       commands[i].what);
     }
-    (void)fputs("  perigee --version        say which version this is\n"
-                "  perigee --help           say this\n"
+    (void)fputs("  perigee --version            say which version this is\n"
+                "  perigee --help               say this\n"
                 "\n"
                 "perigee COMMAND --help says more about one.\n",
                 out);

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/print.h"
+#include "cli/serve_control.h"
 #include "cli/sources.h"
 #include "version.h"
 
@@ -24,6 +25,7 @@ struct whole {
     struct peri_hub *hub;
     struct peri_host *host;
     struct peri_server *server;
+    struct peri_serve_control control;
     struct peri_router *router;
     struct peri_asset client;        ///< for pages, at /perigee.js
     struct peri_buffer public_dir;   ///< NUL-terminated
@@ -37,6 +39,7 @@ static void free_whole(struct whole *whole) {
     peri_host_free(whole->host);
     peri_hub_free(whole->hub);
     peri_server_free(whole->server); // the others use its ports until here
+    peri_serve_control_deinit(&whole->control);
     peri_router_free(whole->router);
     peri_free(whole->endpoints);
     peri_free(whole->proxies);
@@ -47,7 +50,13 @@ static void free_whole(struct whole *whole) {
 }
 
 static void cut_waits(void *arg) {
-    peri_host_cut_waits(arg);
+    const struct whole *whole = arg;
+    peri_host_cut_waits(whole->host);
+}
+
+static void hear_news(void *arg, const struct peri_news *news) {
+    const struct whole *whole = arg;
+    peri_serve_control_news(&whole->control, news);
 }
 
 static int find_public(struct whole *whole) {
@@ -188,7 +197,8 @@ static int assemble(struct whole *whole) {
         .asset_count = 1,
         .hub = whole->hub,
         .cut_waits = cut_waits,
-        .arg = whole->host,
+        .news = hear_news,
+        .arg = whole,
     };
     whole->server = peri_server_new(&server);
     if (!whole->server) {
@@ -197,6 +207,10 @@ static int assemble(struct whole *whole) {
     peri_hub_set_policy(whole->hub, peri_host_policy(whole->host));
     // Before the scripts run: where the port is in use, they have not done anything yet.
     status = peri_server_listen(whole->server, &whole->error);
+    if (status == PERI_OK) {
+        status = peri_serve_control_open(&whole->control, &whole->settings, whole->server,
+                                         whole->hub, whole->dir, &whole->error);
+    }
     if (status == PERI_OK) {
         status = peri_host_load(whole->host, whole->router, &whole->error);
     }

@@ -80,6 +80,11 @@ const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
                               "the path of a file",
                               "its private key, in PEM form and without a passphrase; one for each "
                               "certificate, in the same order"},
+    [PERI_SETTING_CONTROL] = {"control", PERI_SETTING_TEXT, true, "PATH", "", is_path,
+                              "the path of a socket to make, or off",
+                              "the socket by which status, reload, top and eval talk to the host, "
+                              "or off. Without it, perigee-PORT.sock in XDG_RUNTIME_DIR, or in a "
+                              "private folder of the temporary one"},
     [PERI_SETTING_LOG_FORMAT] = {"log_format", PERI_SETTING_TEXT, true, "FORMAT", "auto",
                                  is_log_format, "auto, logfmt, short or json",
                                  "logfmt, short, json, or auto: short at a terminal, else logfmt. "

@@ -94,6 +94,11 @@ static void free_if_unused(struct peri_hub *hub, struct peri_room *room) {
     }
 }
 
+size_t peri_room_peopled(const struct peri_hub *hub, uint32_t owner) {
+    const struct peri_owner *found = owner_of(hub, owner);
+    return found ? (size_t)found->peopled : 0;
+}
+
 struct peri_room *peri_room_find(const struct peri_hub *hub, uint32_t owner, struct peri_str name) {
     const struct peri_owner *found = owner_of(hub, owner);
     return found ? peri_map_get(&found->rooms, name) : NULL;

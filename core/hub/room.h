@@ -17,6 +17,9 @@ struct peri_room *peri_room_find(const struct peri_hub *hub, uint32_t owner, str
 /// @return borrowed, NULL before the first one
 struct peri_room *peri_room_all(const struct peri_hub *hub, uint32_t script);
 
+/// How many rooms of an owner have members, `all` not counted.
+size_t peri_room_peopled(const struct peri_hub *hub, uint32_t owner);
+
 /// A room lives while it has members or references.
 struct peri_room *peri_room_ref(struct peri_room *room);
 void peri_room_unref(struct peri_hub *hub, struct peri_room *room);

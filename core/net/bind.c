@@ -6,7 +6,6 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -55,6 +54,7 @@ bool peri_endpoint_read(struct peri_endpoint *endpoint, const char *text) {
 
 /// Says where it listens, as a user would write it. @return PERI_OK or PERI_E_MEMORY
 static int announce(struct peri_server *server, bool proxy, const char *host, uint16_t port) {
+    server->port = server->port == 0 ? port : server->port;
     bool literal = strchr(host, ':') != NULL; // IPv6: RFC 3986 section 3.2.2
     const char *before = proxy ? "proxy:" : server->tls ? "https://" : "http://";
     return peri_buffer_printf(&server->addresses, "%s%s%s%s:%u\n", before, literal ? "[" : "", host,
@@ -66,11 +66,8 @@ static int fail(const struct peri_endpoint *endpoint, int why, struct peri_buffe
     const char *text = strerror(why);
     int rc;
     if (endpoint->path) {
-        text = why == EADDRINUSE     ? "another program listens there"
-               : why == ENOTSOCK     ? "a file that is no socket is there"
-               : why == ENAMETOOLONG ? "the path of a socket has 107 bytes at most"
-                                     : text;
-        rc = peri_buffer_printf(error, "cannot listen on unix:%s: %s", endpoint->path, text);
+        rc = peri_buffer_printf(error, "cannot listen on unix:%s: %s", endpoint->path,
+                                peri_socket_file_why(why));
     } else {
         text = why == EADDRINUSE ? "the port is in use" : text;
         const char *way_out = why == EADDRINUSE      ? ": choose another with --port, 0 for any"
@@ -188,77 +185,21 @@ static int open_host(struct peri_server *server, const struct peri_endpoint *end
 
 // Sockets of the file system
 
-/// Removes the file of a socket that nobody listens on: its host was killed. Two hosts that start
-/// in the same moment may both find it so; the later one has the path.
-/// @return 0: the path is free; or an errno
-static int remove_stale(const struct sockaddr_un *address) {
-    struct stat stat_;
-    if (lstat(address->sun_path, &stat_) < 0) {
-        return errno == ENOENT ? 0 : errno;
-    }
-    if (!S_ISSOCK(stat_.st_mode)) {
-        return ENOTSOCK;
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return errno;
-    }
-    int why = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? errno : 0;
-    close(fd);
-    if (why != ECONNREFUSED) {
-        return why == 0 || why == EAGAIN ? EADDRINUSE : why;
-    }
-    return unlink(address->sun_path) < 0 && errno != ENOENT ? errno : 0;
-}
-
 /// @return 0 or an errno
 static int bind_path(struct peri_server *server, const struct peri_endpoint *endpoint) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = endpoint->path;
-    struct stat stat_;
-    size_t n = strlen(path);
-    if (n >= sizeof address.sun_path) {
-        return ENAMETOOLONG;
-    }
     if (server->listener_count == LISTENERS_MAX) {
         return EMFILE;
     }
-    memcpy(address.sun_path, path, n);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return errno;
-    }
-    const struct sockaddr *any = (const struct sockaddr *)&address;
-    int why = bind(fd, any, sizeof address) < 0 ? errno : 0;
-    if (why == EADDRINUSE) {
-        why = remove_stale(&address);
-        if (why == 0 && bind(fd, any, sizeof address) < 0) {
-            why = errno;
-        }
-    }
-    if (why == 0 && (listen(fd, BACKLOG) < 0 || lstat(path, &stat_) < 0)) {
-        why = errno;
-    }
-    if (why != 0) {
-        close(fd);
-        return why;
-    }
-    server->listeners[server->listener_count++] = (struct peri_listener){.fd = fd,
-                                                                         .proxy = endpoint->proxy,
-                                                                         .path = path,
-                                                                         .device = stat_.st_dev,
-                                                                         .inode = stat_.st_ino};
-    return 0;
+    struct peri_listener *listener = &server->listeners[server->listener_count];
+    *listener = (struct peri_listener){.proxy = endpoint->proxy};
+    int why = peri_socket_file_open(&listener->file, endpoint->path, 0, &listener->fd);
+    server->listener_count += why == 0;
+    return why;
 }
 
 void peri_listener_forget(struct peri_listener *listener) {
-    struct stat stat_;
     close(listener->fd);
-    // Only the file that is ours still: another host may have taken the path by now.
-    if (listener->path && lstat(listener->path, &stat_) == 0 && stat_.st_dev == listener->device &&
-        stat_.st_ino == listener->inode) {
-        (void)unlink(listener->path);
-    }
+    peri_socket_file_remove(&listener->file);
 }
 
 static int open_path(struct peri_server *server, const struct peri_endpoint *endpoint,

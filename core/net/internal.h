@@ -16,6 +16,7 @@
 #include "net/conditions.h"
 #include "net/files.h"
 #include "net/server.h"
+#include "net/socket_file.h"
 #include "net/stream.h"
 #include "net/wheel.h"
 #include "proto/proxy_header.h"
@@ -26,6 +27,7 @@ enum {
     TURN_BUDGET_NS = 2000000,         ///< for what one read has brought; looked at after each batch
     WRITE_VECTORS = 64,               ///< buffers in one sendmsg
     LISTENERS_MAX = 64,
+    WORKS_AT_ONCE = 2, ///< pieces of work on other threads; libuv has four
 };
 
 union peri_address {
@@ -39,10 +41,28 @@ struct peri_listener {
     uv_poll_t poll;
     int fd;
     bool tls;
-    bool proxy;       ///< expects a header of the PROXY protocol, of trusted proxies
-    const char *path; ///< of the socket's file, to be removed; NULL: none, or not made here
-    dev_t device;     ///< that of the file that was made
-    ino_t inode;
+    bool proxy;                   ///< expects a header of the PROXY protocol, of trusted proxies
+    struct peri_socket_file file; ///< to be removed
+};
+
+/// The control socket.
+struct peri_control_socket {
+    struct peri_control control; ///< who answers
+    bool is_open;
+    struct peri_buffer path; ///< NUL-terminated
+    struct peri_socket_file file;
+    int fd;
+    uv_poll_t poll;
+    uv_timer_t tick; ///< runs while there are clients
+    struct peri_list clients;
+    size_t count;
+    bool stirred; ///< what is owed may be there
+};
+
+/// Room for one piece of work on another thread.
+struct peri_desk {
+    uv_work_t request;      ///< its data: the server
+    struct peri_work *work; ///< NULL: free
 };
 
 /// Bytes read that can't be handled yet.
@@ -120,6 +140,8 @@ struct peri_server {
     struct peri_listener listeners[LISTENERS_MAX];
     size_t listener_count;
     struct peri_buffer addresses; ///< of peri_server_addresses
+    uint16_t port;                ///< of peri_server_port
+    struct peri_control_socket control;
     struct peri_list sessions;
     struct peri_list work, working; ///< sessions that want a turn; those that get it now
     struct peri_list closing;
@@ -137,6 +159,8 @@ struct peri_server {
     bool turn_asked;
     struct peri_addresses uses; ///< what each address has
     size_t refusals;            ///< sessions that are turned away
+    struct peri_desk desks[WORKS_AT_ONCE];
+    struct peri_work *works, *last_work; ///< that wait for a desk, the first and the last
     struct peri_wheel wheel;
     struct peri_event events[BATCH_EVENTS];
     uint8_t buffer[READ_BYTES];
@@ -153,6 +177,9 @@ struct peri_ports peri_server_ports(struct peri_server *server);
 
 /// Has policy run what is due (ports.c).
 void peri_server_wake(struct peri_server *server);
+
+/// Waits until no work is left on other threads, and none that it has led to (ports.c).
+void peri_server_finish_work(struct peri_server *server);
 
 /// The wheel has a timer: its ticks are needed.
 void peri_server_want_ticks(struct peri_server *server);
@@ -264,6 +291,20 @@ bool peri_client_may_send(struct peri_session *session);
 
 /// The session counts for no address any more.
 void peri_client_leave(struct peri_session *session);
+
+// control.c
+
+void peri_control_start(struct peri_server *server);
+
+/// Answers each client's next request. Between two turns of the hub.
+/// @return true when work is left
+bool peri_control_turn(struct peri_server *server);
+
+/// There was news, for which a client may wait. Allowed in ports.
+void peri_control_stir(struct peri_server *server);
+
+/// Hangs up on all, and removes the socket's file.
+void peri_control_close(struct peri_server *server);
 
 // http.c
 

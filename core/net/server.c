@@ -64,8 +64,9 @@ void peri_server_sweep(struct peri_server *server) {
 /// called after both: what a timer did must go out before the loop waits.
 static void turn(struct peri_server *server) {
     run_work(server);
+    bool more = peri_control_turn(server);
     server->turn_asked = false;
-    bool more = peri_hub_turn(server->hub);
+    more = peri_hub_turn(server->hub) || more;
     peri_server_sweep(server);
     if (peri_log_waits() && !uv_is_active((uv_handle_t *)&server->log)) {
         (void)uv_timer_start(&server->log, on_log, LOG_TICK_MS, 0);
@@ -215,19 +216,27 @@ struct peri_str peri_server_addresses(const struct peri_server *server) {
     return peri_buffer_str(&server->addresses);
 }
 
+uint16_t peri_server_port(const struct peri_server *server) {
+    return server->port;
+}
+
 /// Every session is closed, every wait cut, and what `close` handlers still do is done.
 static void end_all(struct peri_server *server) {
     peri_listener_close(server);
+    peri_control_close(server);
     while (!peri_list_is_empty(&server->sessions)) {
         peri_session_close(PERI_CONTAINER(server->sessions.next, struct peri_session, link));
     }
     peri_server_sweep(server);
+    (void)uv_timer_stop(&server->drain);
+    peri_server_finish_work(server);
     for (int i = 0; i < LAST_TURNS; i++) {
         server->options.cut_waits(server->options.arg);
         if (!peri_hub_turn(server->hub) && peri_hub_count(server->hub) == 0) {
             break;
         }
     }
+    peri_server_finish_work(server); // what the last handlers have asked for
 }
 
 int peri_server_start(struct peri_server *server) {
@@ -247,6 +256,7 @@ void peri_server_run(struct peri_server *server) {
     (void)uv_prepare_start(&server->prepare, on_prepare);
     (void)uv_check_start(&server->check, on_check);
     peri_listener_start(server);
+    peri_control_start(server);
     peri_service_notify("READY=1");
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     end_all(server);
@@ -270,6 +280,7 @@ void peri_server_free(struct peri_server *server) {
     (void)sigaddset(&signals, SIGTERM);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     peri_listener_close(server);
+    peri_control_close(server);
     uv_walk(&server->loop, close_handle, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&server->loop);

@@ -34,6 +34,21 @@ struct peri_tls_pair {
     const char *certificate, *key;
 };
 
+/// Who answers on the control socket, a line for each line, in their order. All but `open` may say
+/// PERI_E_MEMORY, which hangs up. Called between two turns of the hub.
+struct peri_control {
+    void *self;
+    size_t line_max; ///< bytes of a request; one that is longer is given as far as it was read
+    void *(*open)(void *self); ///< @return the client's own; NULL without memory
+    /// @param line without its newline
+    /// @param out  appended with the answer
+    /// @return PERI_OK; PERI_AGAIN: the answer is owed, and nothing else is asked until it is there
+    int (*line)(void *client, struct peri_str line, struct peri_buffer *out);
+    /// Is what is owed there? Asked after news, and a few times a second. @return as line
+    int (*later)(void *client, struct peri_buffer *out);
+    void (*close)(void *client);
+};
+
 struct peri_server_options {
     /// Not used when a service manager has passed sockets (LISTEN_FDS).
     const struct peri_endpoint *endpoints;
@@ -50,7 +65,9 @@ struct peri_server_options {
     size_t asset_count;
     struct peri_hub *hub;         ///< its policy is set when peri_server_run is called
     void (*cut_waits)(void *arg); ///< the host ends: no handler may wait any longer
-    void *arg;
+    /// Hears of ports.news, in the midst of a handler too; NULL: nobody does.
+    void (*news)(void *arg, const struct peri_news *news);
+    void *arg; ///< of both
 };
 
 /// Gives the hub its ports.
@@ -67,13 +84,27 @@ PERI_MUST_CHECK int peri_server_listen(struct peri_server *server, struct peri_b
 /// read with "proxy:". Borrowed.
 struct peri_str peri_server_addresses(const struct peri_server *server);
 
+/// The TCP port of the first of them; 0 for none.
+uint16_t peri_server_port(const struct peri_server *server);
+
+/// Makes the control socket, for this user and root alone: mode 0600, and whoever connects is asked
+/// for. Who does waits until peri_server_run.
+/// @param path    copied
+/// @param control copied; its self outlives peri_server_run
+/// @param error   on failure: appended with one line for the user
+/// @return PERI_OK; PERI_E_SYSTEM; PERI_E_MEMORY
+PERI_MUST_CHECK int peri_server_open_control(struct peri_server *server, const char *path,
+                                             const struct peri_control *control,
+                                             struct peri_buffer *error);
+
 /// From here on SIGINT and SIGTERM are the server's, and wait for peri_server_run. With TLS SIGHUP
 /// is, too: it has the certificates read anew.
 /// @return PERI_OK; PERI_E_SYSTEM when they can't be had
 PERI_MUST_CHECK int peri_server_start(struct peri_server *server);
 
 /// Serves until SIGINT or SIGTERM, then drains (limits drain_s and drain_stop_s); a second
-/// signal ends at once. Afterwards every connection is detached. A service manager is told both.
+/// signal ends at once. Afterwards every connection is detached, and no work is left on other threads.
+/// A service manager is told both.
 void peri_server_run(struct peri_server *server);
 
 /// What a signal does: begins to drain, or ends at once when it is draining. From the loop's own

@@ -206,7 +206,9 @@ static enum peri_answer host_messages(void *self, peri_key key, const struct per
     task->events = events;
     task->count = n;
     task->taken = taken;
-    return peri_door_enter(task);
+    enum peri_answer answer = peri_door_enter(task);
+    script_of(self, vm->script)->record.messages += *taken;
+    return answer;
 }
 
 // drain and close -----------------------------------------------------------------------------
@@ -296,4 +298,5 @@ void peri_host_set_policy(struct peri_host *host) {
         .charge = host_charge,
         .wake = host_wake,
     };
+    peri_host_set_inspection(&host->policy);
 }

@@ -287,7 +287,10 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
     struct peri_vm *vm = task->vm;
     for (;;) {
         size_t begun = task->at;
-        if (enter(task, arguments) == LUA_YIELD) {
+        uint64_t began_ns = peri_timing_begin(vm);
+        int status = enter(task, arguments);
+        peri_timing_end(vm, began_ns, task->at - begun);
+        if (status == LUA_YIELD) {
             if (!task->waited) {
                 // What was borrowed goes away with the call that brought it.
                 task->waited = task->outlives = true;

@@ -20,6 +20,7 @@ struct peri_entry {
     const char *name; ///< of the handler, for the log
     int results;      ///< that the function may give, or LUA_MULTRET
     bool is_close;    ///< the script's code may use half of the host's reserve
+    bool is_eval;     ///< an operator's own: its errors are none of the script's
 
     /// Pushes the function and its arguments, for the task's event number at - 1. The stack holds
     /// one value of the door's, at index 1.

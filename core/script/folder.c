@@ -74,6 +74,7 @@ void peri_script_free(struct peri_script *script) {
     peri_vm_free(script->vm);
     peri_script_free_routes(script->routes, script->route_count);
     peri_free(script->protocols);
+    peri_free(script->record.timing);
     peri_free(script->name);
     peri_free(script->path);
     peri_free(script);

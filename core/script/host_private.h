@@ -8,6 +8,17 @@
 #include "script/sections.h"
 #include "script/vm.h"
 
+struct peri_timing;
+
+/// What operators hear of a script, over all its generations (inspect.c).
+struct peri_record {
+    uint64_t messages, errors;
+    char last_error[512]; ///< its first line
+    size_t last_error_len;
+    uint64_t error_at_ns;
+    struct peri_timing *timing; ///< of its handlers; NULL: nothing was measured; owned
+};
+
 /// One file of DIR that answers at a route.
 struct peri_script {
     uint32_t number;    ///< in the hub, from 1
@@ -21,6 +32,7 @@ struct peri_script {
     struct peri_str *protocols; ///< owned, with their bytes
     size_t protocol_count;
     struct peri_str config; ///< its section, as JSON; borrowed, empty for none
+    struct peri_record record;
 };
 
 struct peri_host {
@@ -39,6 +51,7 @@ struct peri_host {
     struct peri_section *sections;
     size_t section_count;
     char *config_paths[PERI_CONFIG_LAYERS]; ///< as messages say them; owned; NULL: was not read
+    bool is_measuring;                      ///< how long handlers take
 };
 
 static inline struct peri_alarms *peri_host_alarms(struct peri_host *host) {
@@ -48,6 +61,22 @@ static inline struct peri_alarms *peri_host_alarms(struct peri_host *host) {
 static inline const struct peri_ids *peri_host_ids(const struct peri_host *host) {
     return &host->ids;
 }
+
+// inspect.c
+
+/// Fills in what operators ask.
+void peri_host_set_inspection(struct peri_policy *policy);
+
+/// An event of a script that serves was lost to an error.
+void peri_record_error(const struct peri_vm *vm, struct peri_str text);
+
+/// Before and after the door enters a VM. @return when that was; 0: nobody measures
+static inline uint64_t peri_timing_begin(const struct peri_vm *vm) {
+    // By phase first: a generation that is loaded elsewhere looks at nothing of the host's.
+    return vm->phase == PERI_SERVING && vm->host->is_measuring ? peri_alarms_now(vm->host->alarms)
+                                                               : 0;
+}
+void peri_timing_end(const struct peri_vm *vm, uint64_t began_ns, size_t handlers);
 
 /// Fills in the handlers' dispatch.
 void peri_host_set_policy(struct peri_host *host);

@@ -62,6 +62,18 @@ static const struct peri_source *place_of(const struct peri_vm *vm, struct peri_
     return source;
 }
 
+/// The place at the start of a text, "scripts/chat.lua:12:". Empty: it names none.
+static struct peri_str prefix_of(const struct peri_vm *vm, struct peri_str text) {
+    uint32_t line;
+    const struct peri_source *source = peri_sources_find(&vm->sources, text, &line);
+    size_t len = 0;
+    // The path, which may be a short form, and the number: up to the second colon.
+    for (int colons = 0; source && len < text.len && colons < 2; len++) {
+        colons += text.ptr[len] == ':';
+    }
+    return peri_str(text.ptr, len);
+}
+
 /// What helps whoever has to mend it, in memory of the caller's.
 struct help {
     char hint[PERI_HINT_MAX], excerpt[PERI_EXCERPT_MAX];
@@ -116,6 +128,10 @@ static void log_by(log_function *log, const struct peri_vm *vm, const struct per
     }
     struct peri_str traceback;
     split_traceback(&text, &traceback);
+    struct peri_str prefix = task && level == PERI_LOG_ERROR ? prefix_of(vm, text) : PERI_STR("");
+    if (prefix.len > 0) {
+        fields[n++] = (struct peri_log_field){peri_log_place, prefix};
+    }
     struct help help;
     if (level >= PERI_LOG_WARN) {
         n = add_help(vm, text, traceback, &help, fields, n);
@@ -141,6 +157,9 @@ void peri_report_error(lua_State *L, const struct peri_task *task) {
 }
 
 void peri_report(const struct peri_task *task, struct peri_str text) {
+    if (!task->entry->is_eval) {
+        peri_record_error(task->vm, text);
+    }
     log_about(task->vm, task, PERI_LOG_ERROR, text);
 }
 

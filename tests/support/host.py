@@ -1,9 +1,13 @@
 """A perigee host as a process of its own, for tests and acceptance programs."""
 
+import atexit
+import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
@@ -17,10 +21,18 @@ STOP_S = 45  # longer than drain_stop_s
 LISTENING = re.compile(r"^listening on (https?://\S+:(\d+))$")
 
 
+@functools.cache
+def runtime_folder() -> str:
+    """Where hosts of this process make their control sockets, and nobody else's do."""
+    path = tempfile.mkdtemp(prefix="perigee-run-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
 def environment(**more: str) -> dict[str, str]:
     """Ours, less the settings of a host that whoever runs the tests may have."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("PERIGEE_")}
-    return ours | more
+    return ours | {"XDG_RUNTIME_DIR": runtime_folder()} | more
 
 
 class Failed(Exception):

@@ -47,6 +47,40 @@ static void what_is_over_the_bound_is_held_until_the_second_is_over(void **state
     assert_int_equal(count_passed(20, boom, 6000), PERI_LOG_REPEATS); // a new second
 }
 
+static void lines_of_one_place_are_repeats_whatever_they_say(void **state) {
+    (void)state;
+    struct peri_log_event held = {0};
+    int passed = 0;
+    for (int i = 0; i < 1000; i++) {
+        char text[32], place[32];
+        (void)snprintf(text, sizeof text, "a.lua:%d: bad %d", 1 + i % 2, i); // what a peer has sent
+        (void)snprintf(place, sizeof place, "a.lua:%d:", 1 + i % 2);
+        const struct peri_log_field fields[] = {{peri_log_place, peri_str_of(place)}, {0}};
+        passed += pass((struct peri_log_event){.level = PERI_LOG_ERROR,
+                                               .message = peri_str_of(text),
+                                               .fields = fields},
+                       5000);
+    }
+    assert_int_equal(passed, 2 * PERI_LOG_REPEATS);
+    for (int i = 0; i < 2; i++) {
+        assert_true(peri_log_repeats_due(&repeats, 6000, &held));
+        assert_int_equal(held.more, 500 - PERI_LOG_REPEATS);
+        assert_null(held.fields[0].key);
+    }
+}
+
+static void a_field_that_is_only_called_place_is_none(void **state) {
+    (void)state;
+    char key[] = "place";
+    const struct peri_log_field fields[] = {{key, PERI_STR("here")}, {0}};
+    for (int i = 0; i < 100; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "bad %d", i);
+        assert_true(
+            pass((struct peri_log_event){.message = peri_str_of(text), .fields = fields}, 0));
+    }
+}
+
 static void a_second_that_held_nothing_begins_anew(void **state) {
     (void)state;
     assert_int_equal(count_passed(PERI_LOG_REPEATS, boom, 0), PERI_LOG_REPEATS);
@@ -172,6 +206,8 @@ static void with_more_lines_than_places_none_is_lost(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_is_over_the_bound_is_held_until_the_second_is_over, set_up),
+        cmocka_unit_test_setup(lines_of_one_place_are_repeats_whatever_they_say, set_up),
+        cmocka_unit_test_setup(a_field_that_is_only_called_place_is_none, set_up),
         cmocka_unit_test_setup(a_second_that_held_nothing_begins_anew, set_up),
         cmocka_unit_test_setup(at_the_end_nothing_waits_for_its_second, set_up),
         cmocka_unit_test_setup(other_lines_are_not_held_back_with_it, set_up),

@@ -8,7 +8,7 @@
 #include "proto/request.h"
 #include "script/host.h"
 
-enum { STEPS = 16, MOST_ALLOCATIONS = 20000 };
+enum { STEPS = 18, MOST_ALLOCATIONS = 20000 };
 
 static const char SCRIPT[] =
     "local ws = require 'ws'\n"
@@ -277,6 +277,26 @@ static void ask(const char *order) {
     pass(0);
 }
 
+/// An operator looks in.
+static void look_in(const char *code) {
+    struct peri_buffer out = {0};
+    int status = policy()->eval(policy()->self, PERI_STR("play"), peri_str_of(code), &out);
+    assert_true(status == PERI_OK || status == PERI_E_MEMORY || status == PERI_E_INVALID);
+    assert_true(status != PERI_OK || out.len > 100);
+    peri_buffer_deinit(&out);
+}
+
+static void measure(void) {
+    struct peri_script_status status;
+    policy()->measure(policy()->self, true);
+    ask("json");
+    size_t cursor = 0;
+    assert_true(policy()->status(policy()->self, &cursor, &status));
+    assert_true(peri_str_equal(status.name, PERI_STR("play")));
+    assert_false(policy()->status(policy()->self, &cursor, &status));
+    policy()->measure(policy()->self, false);
+}
+
 static void take_step(size_t at) {
     uint32_t script;
     static const char *const batch[] = {"sleep", "after", "raise", "say"};
@@ -313,6 +333,11 @@ static void take_step(size_t at) {
         pass(0);
         break;
     case 15: peri_host_cut_waits(host); break;
+    case 16:
+        look_in("_G, score, ws.room 'r', { ('key'):rep(20), [{}] = score }, limiter, orders");
+        look_in("error { }");
+        break;
+    case 17: measure(); break;
     default: break;
     }
 }
