@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "script/api.h"
 #include "script/host_private.h"
+#include "script/probation.h"
 #include "script/report.h"
 
 /// Coroutines kept for the next event once theirs is over.
@@ -96,6 +97,7 @@ static int report(lua_State *L) {
 static void after_call(lua_State *L, struct peri_task *task, int status) {
     struct peri_vm *vm = task->vm;
     peri_vm_enter_host(vm);
+    vm->events++;
     if (status == LUA_OK || status == LUA_YIELD) {
         if (task->entry->returned) {
             task->entry->returned(L, task);
@@ -104,10 +106,14 @@ static void after_call(lua_State *L, struct peri_task *task, int status) {
         // ws.reject has answered already.
     } else {
         if (task->unwind == PERI_UNWIND_CUT) {
-            peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
+            peri_report(task, vm->heir
+                                  ? PERI_STR("the wait was cut: another generation serves by now "
+                                             "(reload_wait_s)")
+                                  : PERI_STR("the wait was cut: the host is stopping"));
         } else {
             peri_report_error(L, task);
         }
+        peri_probation_note(vm, task->key);
         if (task->entry->raised) {
             task->entry->raised(task);
         }
@@ -193,6 +199,7 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
             task->at++; // not even begun, and lost all the same: else it would be tried for ever
         }
         task->failed = true;
+        peri_probation_note(vm, task->key);
         if (task->entry->raised) {
             task->entry->raised(task);
         }

@@ -136,7 +136,11 @@ void peri_report_error(lua_State *L, const struct peri_task *task) {
 }
 
 void peri_report(const struct peri_task *task, struct peri_str text) {
-    log_about(task->vm, task, PERI_LOG_ERROR, text);
+    struct peri_vm *vm = task->vm;
+    struct peri_str message = text, traceback;
+    split_traceback(&message, &traceback);
+    (void)snprintf(vm->last_error, sizeof vm->last_error, "%.*s", (int)message.len, message.ptr);
+    log_about(vm, task, PERI_LOG_ERROR, text);
 }
 
 void peri_report_task(const struct peri_task *task, int level, struct peri_str text) {
