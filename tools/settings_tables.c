@@ -16,10 +16,14 @@ static void print_settings(void) {
         const char *tick = setting->in_files ? "`" : "";
         const char *shown = setting->in_files ? setting->name : "";
         const char *initial_tick = setting->initial[0] ? "`" : "";
-        (void)printf("| %s%s%s | `%s %s` | `%s` | %s%s%s | %s |\n", tick, shown, tick,
-                     peri_setting_flag(setting->name).text, setting->form,
-                     peri_setting_variable(setting->name).text, initial_tick, setting->initial,
-                     initial_tick, setting->what);
+        (void)printf("| %s%s%s | `%s", tick, shown, tick, peri_setting_flag(setting->name).text);
+        if (setting->kind == PERI_SETTING_SWITCH) {
+            (void)printf("`, `%s", peri_setting_no_flag(setting->name).text);
+        } else {
+            (void)printf(" %s", setting->form);
+        }
+        (void)printf("` | `%s` | %s%s%s | %s |\n", peri_setting_variable(setting->name).text,
+                     initial_tick, setting->initial, initial_tick, setting->what);
     }
 }
 

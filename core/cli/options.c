@@ -18,6 +18,24 @@ static int set_limit(struct peri_settings *settings, const char *text, struct pe
                                    peri_str_of(equals + 1), PERI_FROM_FLAG, limit_flag, error);
 }
 
+/// @return 1: it was a flag of a switch, which is set; 0: something else; negative: an error
+static int read_switch(struct peri_settings *settings, const char *word,
+                       struct peri_buffer *error) {
+    for (int id = 0; id < PERI_SETTINGS; id++) {
+        const struct peri_setting *setting = &peri_settings_table[id];
+        struct peri_name on = peri_setting_flag(setting->name);
+        struct peri_name off = peri_setting_no_flag(setting->name);
+        bool is_on = strcmp(word, on.text) == 0;
+        if (setting->kind == PERI_SETTING_SWITCH && (is_on || strcmp(word, off.text) == 0)) {
+            struct peri_str value = is_on ? PERI_STR("on") : PERI_STR("off");
+            int status = peri_settings_set(settings, (enum peri_setting_id)id, &value, 1,
+                                           PERI_FROM_FLAG, word, error);
+            return status == PERI_OK ? 1 : status;
+        }
+    }
+    return 0;
+}
+
 /// @return 1: it was a flag with a value; 0: something else; negative: it was wrong, which is said,
 ///         here or in *error
 static int read_value(struct peri_settings *settings, int argc, char **argv, int *at,
@@ -26,6 +44,9 @@ static int read_value(struct peri_settings *settings, int argc, char **argv, int
     int found = peri_option(argc, argv, at, limit_flag, &text);
     int status = found == 1 ? set_limit(settings, text, error) : found;
     for (int id = 0; found == 0 && id < PERI_SETTINGS; id++) {
+        if (peri_settings_table[id].kind == PERI_SETTING_SWITCH) {
+            continue;
+        }
         struct peri_name flag = peri_setting_flag(peri_settings_table[id].name);
         found = peri_option(argc, argv, at, flag.text, &text);
         status = found;
@@ -44,10 +65,14 @@ static int read_value(struct peri_settings *settings, int argc, char **argv, int
 static void refuse(const char *word) {
     struct peri_str name = peri_str(word, strcspn(word, "="));
     struct peri_nearest nearest = peri_nearest(name);
-    struct peri_name flags[PERI_SETTINGS];
+    struct peri_name flags[PERI_SETTINGS], no_flags[PERI_SETTINGS];
     for (int id = 0; id < PERI_SETTINGS; id++) {
         flags[id] = peri_setting_flag(peri_settings_table[id].name);
         peri_nearest_try(&nearest, flags[id].text);
+        if (peri_settings_table[id].kind == PERI_SETTING_SWITCH) {
+            no_flags[id] = peri_setting_no_flag(peri_settings_table[id].name);
+            peri_nearest_try(&nearest, no_flags[id].text);
+        }
     }
     peri_nearest_try(&nearest, limit_flag);
     peri_nearest_try(&nearest, print_flag);
@@ -82,7 +107,10 @@ int peri_serve_options_read(struct peri_serve_options *options, struct peri_sett
     struct peri_buffer error = {0};
     int status = PERI_OK;
     for (int i = 0; i < argc && status >= 0; i++) {
-        status = read_value(settings, argc, argv, &i, &error);
+        status = read_switch(settings, argv[i], &error);
+        if (status == 0) {
+            status = read_value(settings, argc, argv, &i, &error);
+        }
         if (status == 0) {
             status = read_word(options, argv[i]);
         }
@@ -116,7 +144,7 @@ static void print_wrapped(const char *text, size_t indent, size_t width) {
 
 static void print_flag_help(const char *flag, const char *form, const char *what,
                             const char *initial) {
-    char head[64], text[512];
+    char head[160], text[512];
     (void)snprintf(head, sizeof head, "%s%s%s", flag, *form ? " " : "", form);
     (void)snprintf(text, sizeof text, "%s%s%s%s", what, *initial ? " (default: " : "", initial,
                    *initial ? ")" : "");
@@ -132,8 +160,12 @@ void peri_serve_help(void) {
                 stdout);
     for (int id = 0; id < PERI_SETTINGS; id++) {
         const struct peri_setting *setting = &peri_settings_table[id];
-        print_flag_help(peri_setting_flag(setting->name).text, setting->form, setting->what,
-                        setting->initial);
+        bool is_switch = setting->kind == PERI_SETTING_SWITCH;
+        char flags[2 * sizeof(struct peri_name) + 2];
+        (void)snprintf(flags, sizeof flags, "%s%s%s", peri_setting_flag(setting->name).text,
+                       is_switch ? ", " : "",
+                       is_switch ? peri_setting_no_flag(setting->name).text : "");
+        print_flag_help(flags, setting->form, setting->what, setting->initial);
     }
     print_flag_help(limit_flag, "NAME=VALUE", "sets a limit, one of those below", "");
     print_flag_help(print_flag, "", "shows every setting and where it is from, and ends", "");

@@ -76,7 +76,8 @@ static void add_setting(struct page *page, const struct peri_settings *settings,
     add_text(page, PERI_STR(" = "));
     const char *item = NULL;
     switch (setting->kind) {
-    case PERI_SETTING_TEXT: add_quoted(page, peri_settings_text(settings, id)); break;
+    case PERI_SETTING_TEXT:
+    case PERI_SETTING_SWITCH: add_quoted(page, peri_settings_text(settings, id)); break;
     case PERI_SETTING_NUMBER: add_text(page, peri_str_of(peri_settings_text(settings, id))); break;
     case PERI_SETTING_LIST:
         add_text(page, PERI_STR("{"));

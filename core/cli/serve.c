@@ -172,6 +172,7 @@ static int assemble(struct whole *whole) {
         .limits = &whole->settings.limits,
         .router = whole->router,
         .public_dir = (const char *)whole->public_dir.ptr,
+        .watch_dir = peri_settings_is_on(&whole->settings, PERI_SETTING_WATCH) ? whole->dir : NULL,
         .assets = &whole->client,
         .asset_count = 1,
         .hub = whole->hub,

@@ -52,6 +52,13 @@ static bool is_path(const char *text) {
     return text[0] != '\0';
 }
 
+static const char *const on_words[] = {"on", "yes", "true", "1", NULL};
+static const char *const off_words[] = {"off", "no", "false", "0", NULL};
+
+static bool is_switch(const char *text) {
+    return is_one_of(text, on_words) || is_one_of(text, off_words);
+}
+
 const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
     [PERI_SETTING_HOST] = {"host", PERI_SETTING_TEXT, true, "HOST", "localhost", is_host,
                            "an address or a name",
@@ -87,6 +94,9 @@ const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
     [PERI_SETTING_LOG_LEVEL] = {"log_level", PERI_SETTING_TEXT, true, "LEVEL", "info", is_log_level,
                                 "debug, info, warn or error",
                                 "debug, info, warn or error: what is below is left out"},
+    [PERI_SETTING_WATCH] =
+        {"watch", PERI_SETTING_SWITCH, true, "", "on", is_switch, "on or off",
+         "whether a save of a script takes effect at once: the folder is watched"},
     [PERI_SETTING_CONFIG] = {"config", PERI_SETTING_TEXT, false, "FILE", "", is_path,
                              "the path of a file",
                              "a file with any of these settings, limits, and sections for scripts"},
@@ -239,6 +249,11 @@ const char *peri_settings_text(const struct peri_settings *settings, enum peri_s
     return value->count > 0 ? (const char *)value->text.ptr : "";
 }
 
+bool peri_settings_is_on(const struct peri_settings *settings, enum peri_setting_id id) {
+    assert(peri_settings_table[id].kind == PERI_SETTING_SWITCH);
+    return is_one_of(peri_settings_text(settings, id), on_words);
+}
+
 const char *peri_settings_next(const struct peri_settings *settings, enum peri_setting_id id,
                                const char *item) {
     const struct peri_buffer *text = &settings->values[id].text;
@@ -274,11 +289,19 @@ struct peri_name peri_setting_variable(const char *name) {
     return variable;
 }
 
-struct peri_name peri_setting_flag(const char *name) {
+static struct peri_name make_flag(const char *begin, const char *name) {
     struct peri_name flag;
-    (void)snprintf(flag.text, sizeof flag.text, "--%s", name);
+    (void)snprintf(flag.text, sizeof flag.text, "%s%s", begin, name);
     for (char *c = flag.text; *c; c++) {
         *c = (char)(*c == '_' ? '-' : *c);
     }
     return flag;
+}
+
+struct peri_name peri_setting_flag(const char *name) {
+    return make_flag("--", name);
+}
+
+struct peri_name peri_setting_no_flag(const char *name) {
+    return make_flag("--no-", name);
 }

@@ -20,7 +20,8 @@ enum peri_place {
 enum peri_setting_kind {
     PERI_SETTING_TEXT,
     PERI_SETTING_NUMBER,
-    PERI_SETTING_LIST, ///< of texts
+    PERI_SETTING_LIST,   ///< of texts
+    PERI_SETTING_SWITCH, ///< on or off: its flags are --NAME and --no-NAME
 };
 
 /// The settings of the machine, by their place in peri_settings_table.
@@ -33,6 +34,7 @@ enum peri_setting_id {
     PERI_SETTING_TLS_KEY,
     PERI_SETTING_LOG_FORMAT,
     PERI_SETTING_LOG_LEVEL,
+    PERI_SETTING_WATCH,
     PERI_SETTING_CONFIG,
     PERI_SETTINGS,
 };
@@ -86,6 +88,9 @@ PERI_MUST_CHECK int peri_settings_set_limit(struct peri_settings *settings, stru
 /// The value of a setting that is no list; "" when it has none.
 const char *peri_settings_text(const struct peri_settings *settings, enum peri_setting_id id);
 
+/// Whether a switch is on.
+bool peri_settings_is_on(const struct peri_settings *settings, enum peri_setting_id id);
+
 /// Walks the items of a list: start with NULL. @return NULL at the end
 const char *peri_settings_next(const struct peri_settings *settings, enum peri_setting_id id,
                                const char *item);
@@ -108,3 +113,4 @@ struct peri_name {
 };
 struct peri_name peri_setting_variable(const char *name);
 struct peri_name peri_setting_flag(const char *name);
+struct peri_name peri_setting_no_flag(const char *name); ///< of a switch: "--no-watch"

@@ -17,6 +17,7 @@
 #include "net/files.h"
 #include "net/server.h"
 #include "net/stream.h"
+#include "net/watch.h"
 #include "net/wheel.h"
 #include "proto/proxy_header.h"
 
@@ -117,6 +118,8 @@ struct peri_server {
     uv_signal_t hangup;                     ///< has the certificates read anew
     struct peri_certificates *certificates; ///< NULL: no TLS
     struct peri_tls_loop *tls;              ///< NULL as well
+    uv_work_t pool;                         ///< nothing: has libuv begin its threads
+    struct peri_watch *watch;               ///< of the scripts' folder; NULL: none
     struct peri_listener listeners[LISTENERS_MAX];
     size_t listener_count;
     struct peri_buffer addresses; ///< of peri_server_addresses

@@ -126,6 +126,27 @@ void peri_server_stop(struct peri_server *server) {
     }
 }
 
+static void do_nothing(uv_work_t *work) {
+    (void)work;
+}
+
+static sigset_t signals_of_end(void) {
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGHUP);
+    return signals;
+}
+
+/// The pool's threads begin with these signals blocked: they are the loop's, until the very end.
+static void begin_pool(struct peri_server *server) {
+    sigset_t signals = signals_of_end(), before;
+    (void)pthread_sigmask(SIG_BLOCK, &signals, &before);
+    (void)uv_queue_work(&server->loop, &server->pool, do_nothing, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 struct peri_server *peri_server_new(const struct peri_server_options *options) {
     struct peri_server *server = peri_calloc(1, sizeof *server);
     if (!server || uv_loop_init(&server->loop) < 0) {
@@ -158,6 +179,7 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     (void)uv_signal_init(&server->loop, &server->hangup);
     server->hangup.data = server;
     peri_wheel_init(&server->wheel, peri_server_now(server));
+    begin_pool(server);
     (void)signal(SIGPIPE, SIG_IGN);
     struct peri_ports ports = peri_server_ports(server);
     peri_hub_set_ports(server->hub, &ports);
@@ -196,8 +218,34 @@ static int begin_tls(struct peri_server *server, struct peri_buffer *error) {
     return server->tls ? PERI_OK : PERI_E_MEMORY;
 }
 
+static void on_files_changed(void *arg) {
+    struct peri_server *server = arg;
+    if (!server->draining && server->policy->files_changed) {
+        server->policy->files_changed(server->policy->self);
+    }
+}
+
+/// Begins before scripts are loaded, so that no change falls between. @return PERI_OK, PERI_E_MEMORY
+static int begin_watch(struct peri_server *server) {
+    const struct peri_watch_options options = {
+        .dir = server->options.watch_dir,
+        .events_max = PERI_WATCH_EVENTS,
+        .period_ms = PERI_WATCH_PERIOD_MS,
+        .changed = on_files_changed,
+        .arg = server,
+    };
+    if (!options.dir) {
+        return PERI_OK;
+    }
+    server->watch = peri_watch_new(&server->loop, &options);
+    return server->watch ? PERI_OK : PERI_E_MEMORY;
+}
+
 int peri_server_listen(struct peri_server *server, struct peri_buffer *error) {
     int rc = begin_tls(server, error);
+    if (rc == PERI_OK) {
+        rc = begin_watch(server);
+    }
     if (rc != PERI_OK) {
         return rc;
     }
@@ -264,12 +312,10 @@ void peri_server_free(struct peri_server *server) {
         return;
     }
     // Once libuv lets go of them, a signal would kill a program that is about to end well.
-    sigset_t signals;
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
+    sigset_t signals = signals_of_end();
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     peri_listener_close(server);
+    peri_watch_close(server->watch);
     uv_walk(&server->loop, close_handle, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&server->loop);

@@ -46,6 +46,7 @@ struct peri_server_options {
     const struct peri_limits *limits; ///< final when peri_server_listen is called
     const struct peri_router *router; ///< filled when peri_server_run is called
     const char *public_dir;           ///< NULL for no files
+    const char *watch_dir;            ///< of scripts: policy is told when it changes; NULL: never
     const struct peri_asset *assets;  ///< where public_dir has no file of that path
     size_t asset_count;
     struct peri_hub *hub;         ///< its policy is set when peri_server_run is called
@@ -80,6 +81,6 @@ void peri_server_run(struct peri_server *server);
 /// thread.
 void peri_server_stop(struct peri_server *server);
 
-/// The program is about to end: SIGINT and SIGTERM stay blocked. The hub must not be used
+/// The program is about to end: SIGINT, SIGTERM and SIGHUP stay blocked. The hub must not be used
 /// afterwards, since its ports are gone.
 void peri_server_free(struct peri_server *server); ///< NULL does nothing

@@ -40,7 +40,8 @@ static void every_default_is_a_value_that_may_be_set(void **state) {
     for (int i = 0; i < PERI_SETTINGS; i++) {
         enum peri_setting_id id = (enum peri_setting_id)i;
         const struct peri_setting *setting = &peri_settings_table[id];
-        assert_true(setting->what[0] && setting->form[0] && setting->must_be[0]);
+        assert_true(setting->what[0] && setting->must_be[0]);
+        assert_int_equal(setting->form[0] == '\0', setting->kind == PERI_SETTING_SWITCH);
         assert_int_equal(setting->initial[0] != '\0', settings.values[id].count);
         if (setting->initial[0]) {
             assert_string_equal(peri_settings_text(&settings, id), setting->initial);
@@ -99,6 +100,19 @@ static void an_empty_list_wins_over_a_weaker_one(void **state) {
         PERI_OK);
     expect_list("");
     assert_true(peri_settings_has_host(&settings));
+}
+
+static void a_switch_is_on_or_off_in_many_words(void **state) {
+    (void)state;
+    static const char *const words[] = {"off", "on", "no", "yes", "false", "true", "0", "1"};
+    assert_true(peri_settings_is_on(&settings, PERI_SETTING_WATCH));
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        assert_int_equal(set(PERI_SETTING_WATCH, words[i], PERI_FROM_FLAG), PERI_OK);
+        assert_int_equal(peri_settings_is_on(&settings, PERI_SETTING_WATCH), i % 2);
+    }
+    assert_int_equal(set(PERI_SETTING_WATCH, "sometimes", PERI_FROM_FILE), PERI_E_INVALID);
+    assert_str_equal(peri_buffer_str(&error),
+                     "b.lua:2: watch must be on or off, not \"sometimes\"");
 }
 
 static void host_and_port_count_beside_listen_if_one_of_them_is_set(void **state) {
@@ -190,6 +204,7 @@ int main(void) {
         TEST(a_weaker_place_never_replaces_a_stronger_one_whatever_came_first),
         TEST(lists_of_flags_add_up_and_those_of_other_places_stand_alone),
         TEST(an_empty_list_wins_over_a_weaker_one),
+        TEST(a_switch_is_on_or_off_in_many_words),
         TEST(host_and_port_count_beside_listen_if_one_of_them_is_set),
         TEST(what_is_wrong_changes_nothing_and_names_its_place),
         TEST(variables_are_found_among_others),
