@@ -15,6 +15,7 @@ struct peri_news;
 struct peri_work {
     void (*run)(struct peri_work *work);  ///< on a thread of its own
     void (*done)(struct peri_work *work); ///< on the worker's, between two turns; may free work
+    struct peri_work *next_;              ///< while it waits for a thread
 };
 
 /// An answer to an HTTP request. All borrowed for the call.
@@ -72,7 +73,8 @@ struct peri_ports {
     /// The hub has work: peri_hub_turn must be called before the loop waits.
     void (*turn_soon)(void *self);
 
-    /// Runs the work elsewhere. `done` is called in any case, at the host's end too.
+    /// Runs the work elsewhere; what is given first begins first. Can't fail. `done` is called in any
+    /// case, at the host's end too: that waits for it.
     void (*work)(void *self, struct peri_work *work);
 
     /// Rules have changed, or failed to: for pages in development and for commands that wait. The

@@ -27,6 +27,7 @@ enum {
     TURN_BUDGET_NS = 2000000,         ///< for what one read has brought; looked at after each batch
     WRITE_VECTORS = 64,               ///< buffers in one sendmsg
     LISTENERS_MAX = 64,
+    WORKS_AT_ONCE = 2, ///< pieces of work on other threads; libuv has four
 };
 
 union peri_address {
@@ -44,6 +45,12 @@ struct peri_listener {
     const char *path; ///< of the socket's file, to be removed; NULL: none, or not made here
     dev_t device;     ///< that of the file that was made
     ino_t inode;
+};
+
+/// Room for one piece of work on another thread.
+struct peri_desk {
+    uv_work_t request;      ///< its data: the server
+    struct peri_work *work; ///< NULL: free
 };
 
 /// Bytes read that can't be handled yet.
@@ -140,6 +147,8 @@ struct peri_server {
     bool turn_asked;
     struct peri_addresses uses; ///< what each address has
     size_t refusals;            ///< sessions that are turned away
+    struct peri_desk desks[WORKS_AT_ONCE];
+    struct peri_work *works, *last_work; ///< that wait for a desk, the first and the last
     struct peri_wheel wheel;
     struct peri_event events[BATCH_EVENTS];
     uint8_t buffer[READ_BYTES];
@@ -156,6 +165,9 @@ struct peri_ports peri_server_ports(struct peri_server *server);
 
 /// Has policy run what is due (ports.c).
 void peri_server_wake(struct peri_server *server);
+
+/// Waits until no work is left on other threads, and none that it has led to (ports.c).
+void peri_server_finish_work(struct peri_server *server);
 
 /// The wheel has a timer: its ticks are needed.
 void peri_server_want_ticks(struct peri_server *server);

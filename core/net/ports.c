@@ -144,6 +144,73 @@ static void port_turn_soon(void *self) {
     server->turn_asked = true;
 }
 
+// Work on other threads -----------------------------------------------------------------------
+
+static void on_work(uv_work_t *request) {
+    const struct peri_desk *desk = PERI_CONTAINER(request, struct peri_desk, request);
+    desk->work->run(desk->work);
+}
+
+static void seat_works(struct peri_server *server);
+
+static void on_worked(uv_work_t *request, int status) {
+    struct peri_desk *desk = PERI_CONTAINER(request, struct peri_desk, request);
+    struct peri_server *server = request->data;
+    struct peri_work *work = desk->work;
+    (void)status; // nothing is ever cancelled
+    desk->work = NULL;
+    work->done(work);
+    seat_works(server);
+}
+
+/// Gives free desks to what waits.
+static void seat_works(struct peri_server *server) {
+    for (size_t i = 0; i < WORKS_AT_ONCE && server->works; i++) {
+        struct peri_desk *desk = &server->desks[i];
+        if (!desk->work) {
+            desk->work = server->works;
+            server->works = desk->work->next_;
+            desk->request.data = server;
+            (void)uv_queue_work(&server->loop, &desk->request, on_work, on_worked);
+        }
+    }
+}
+
+static void port_work(void *self, struct peri_work *work) {
+    struct peri_server *server = self;
+    work->next_ = NULL;
+    if (server->works) {
+        server->last_work->next_ = work;
+    } else {
+        server->works = work;
+    }
+    server->last_work = work;
+    seat_works(server);
+}
+
+static bool is_working(const struct peri_server *server) {
+    for (size_t i = 0; i < WORKS_AT_ONCE; i++) {
+        if (server->desks[i].work) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void peri_server_finish_work(struct peri_server *server) {
+    while (is_working(server)) {
+        (void)uv_run(&server->loop, UV_RUN_ONCE);
+    }
+}
+
+static void port_news(void *self, const struct peri_news *news) {
+    struct peri_server *server = self;
+    if (server->options.news) {
+        server->options.news(server->options.arg, news);
+    }
+    server->turn_asked = true; // who waited for it has something to write
+}
+
 struct peri_ports peri_server_ports(struct peri_server *server) {
     return (struct peri_ports){
         .self = server,
@@ -157,5 +224,7 @@ struct peri_ports peri_server_ports(struct peri_server *server) {
         .input_wanted = port_input_wanted,
         .ended = port_ended,
         .turn_soon = port_turn_soon,
+        .work = port_work,
+        .news = port_news,
     };
 }

@@ -270,12 +270,15 @@ static void end_all(struct peri_server *server) {
         peri_session_close(PERI_CONTAINER(server->sessions.next, struct peri_session, link));
     }
     peri_server_sweep(server);
+    (void)uv_timer_stop(&server->drain);
+    peri_server_finish_work(server);
     for (int i = 0; i < LAST_TURNS; i++) {
         server->options.cut_waits(server->options.arg);
         if (!peri_hub_turn(server->hub) && peri_hub_count(server->hub) == 0) {
             break;
         }
     }
+    peri_server_finish_work(server); // what the last handlers have asked for
 }
 
 int peri_server_start(struct peri_server *server) {

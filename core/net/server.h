@@ -51,7 +51,9 @@ struct peri_server_options {
     size_t asset_count;
     struct peri_hub *hub;         ///< its policy is set when peri_server_run is called
     void (*cut_waits)(void *arg); ///< the host ends: no handler may wait any longer
-    void *arg;
+    /// Hears of ports.news, in the midst of a handler too; NULL: nobody does.
+    void (*news)(void *arg, const struct peri_news *news);
+    void *arg; ///< of both
 };
 
 /// Gives the hub its ports.
@@ -74,7 +76,8 @@ struct peri_str peri_server_addresses(const struct peri_server *server);
 PERI_MUST_CHECK int peri_server_start(struct peri_server *server);
 
 /// Serves until SIGINT or SIGTERM, then drains (limits drain_s and drain_stop_s); a second
-/// signal ends at once. Afterwards every connection is detached. A service manager is told both.
+/// signal ends at once. Afterwards every connection is detached, and no work is left on other threads.
+/// A service manager is told both.
 void peri_server_run(struct peri_server *server);
 
 /// What a signal does: begins to drain, or ends at once when it is draining. From the loop's own
