@@ -56,11 +56,15 @@ int peri_close_check(lua_State *L, int index, struct peri_str *reason);
 /// Pushes the value for a room. [-0, +1]; may raise
 void peri_room_push(lua_State *L, struct peri_vm *vm, const struct peri_room *room);
 
-/// True when the value is a room.
+/// True when the value is a room. Never raises.
 bool peri_room_is(lua_State *L, int index);
 
 /// Raises on what peri_room_do_join would raise on. [-0, +0]
 void peri_room_check_join(lua_State *L, struct peri_vm *vm, int index, int options);
+
+/// Pushes in `to` the value that is equal to the room value at `index` of `from`, which may be
+/// another VM's. [from -0 +0, to -0 +1]; needs 2 free slots of `from`; may raise in `to` only
+void peri_room_copy(lua_State *from, int index, lua_State *to);
 
 /// Joins the connection to the room value or name at `index`: conn:join. Leaves the result.
 int peri_room_do_join(lua_State *L, struct peri_vm *vm, peri_key key, int index, int options);
@@ -91,14 +95,6 @@ extern const struct yyjson_alc peri_json_allocator;
 /// Decodes text. [-0, +1 or +2: nil, message]; may raise for want of memory
 /// @return values pushed
 int peri_json_decode(lua_State *L, struct peri_str text);
-
-// Plain data.
-
-/// Pushes a deep copy of the value at `index`: cycles and shared references kept.
-/// [-0, +1]; raises on what is not plain data, naming its path after `what`
-/// @param as the table at this index stands for the root where the root refers to itself; 0: the
-///           copy does
-void peri_plain_copy(lua_State *L, int index, int as, const char *what);
 
 // What arguments may be, for the bindings and for `perigee check`.
 

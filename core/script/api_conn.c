@@ -162,8 +162,8 @@ int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_in
     out->opcode = kind[0] == 'b' ? PERI_OP_BINARY : PERI_OP_TEXT;
     if (lua_istable(L, index)) {
         // Our own JSON is UTF-8: it was checked string by string.
-        int status = peri_json_encode(L, vm, index, (size_t)peri_limits_outbox_hard(&vm->limits),
-                                      &vm->json);
+        int status =
+            peri_json_encode(L, vm, index, (size_t)peri_limits_outbox_hard(&vm->limits), &vm->json);
         out->payload = peri_buffer_str(&vm->json);
         return status;
     }

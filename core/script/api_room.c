@@ -23,7 +23,13 @@ static struct value *check_value(lua_State *L, int index) {
 }
 
 bool peri_room_is(lua_State *L, int index) {
-    return luaL_testudata(L, index, TYPE) != NULL;
+    bool is = false;
+    if (lua_type(L, index) == LUA_TUSERDATA && lua_getmetatable(L, index)) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, TYPE); // by address: luaL_testudata may make a string
+        is = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+    }
+    return is;
 }
 
 static struct peri_str name_of(lua_State *L, int index) {
@@ -48,41 +54,40 @@ static struct peri_room *resolve(lua_State *L, struct peri_vm *vm, struct value 
     return value->room;
 }
 
-static int room_broadcast(lua_State *L);
-
+/// ws.all is one value too: in the cache it is at `true`, since rooms may have any name.
 static void push_value(lua_State *L, uint32_t owner, struct peri_str name, bool is_all) {
-    if (!is_all) {
-        peri_vm_push(L, owner == PERI_SHARED ? PERI_SLOT_SHARED : PERI_SLOT_ROOMS);
-        lua_pushlstring(L, name.ptr, name.len);
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, -3) != LUA_TNIL) {
-            lua_replace(L, -3);
-            lua_pop(L, 1);
-            return;
-        }
-        lua_pop(L, 1);
+    peri_vm_push(L, owner == PERI_SHARED ? PERI_SLOT_SHARED : PERI_SLOT_ROOMS);
+    peri_push_str(L, name);
+    if (is_all) {
+        lua_pushboolean(L, 1);
     } else {
-        lua_pushnil(L);
-        lua_pushlstring(L, "", 0);
+        lua_pushvalue(L, -1);
     }
-    struct value *value = lua_newuserdatauv(L, sizeof *value, 1);
-    *value = (struct value){.owner = owner, .is_all = is_all};
-    peri_list_init(&value->link);
-    luaL_setmetatable(L, TYPE);
-    lua_pushvalue(L, -2);
-    lua_setiuservalue(L, -2, 1);
-    if (!is_all) { // stack: cache, name, value
+    lua_pushvalue(L, -1); // stack: cache, name, key, key
+    if (lua_rawget(L, -4) == LUA_TNIL) {
+        lua_pop(L, 1);
+        struct value *value = lua_newuserdatauv(L, sizeof *value, 1);
+        *value = (struct value){.owner = owner, .is_all = is_all};
+        peri_list_init(&value->link);
+        luaL_setmetatable(L, TYPE);
+        lua_pushvalue(L, -3);
+        lua_setiuservalue(L, -2, 1);
         lua_pushvalue(L, -2);
         lua_pushvalue(L, -2);
-        lua_rawset(L, -5);
+        lua_rawset(L, -6);
     }
-    lua_replace(L, -3);
-    lua_pop(L, 1);
+    lua_replace(L, -4);
+    lua_pop(L, 2);
 }
 
 void peri_room_push(lua_State *L, struct peri_vm *vm, const struct peri_room *room) {
     (void)vm;
     push_value(L, peri_room_owner(room), peri_room_name(room), false);
+}
+
+void peri_room_copy(lua_State *from, int index, lua_State *to) {
+    const struct value *value = lua_touserdata(from, index);
+    push_value(to, value->owner, name_of(from, index), value->is_all);
 }
 
 static void release(struct peri_vm *vm, struct value *value) {
@@ -254,6 +259,8 @@ static void check_options(lua_State *L, const struct peri_vm *vm, struct peri_br
     lua_getfield(L, 3, "except");
     check_except(L, broadcast, single);
 }
+
+static int room_broadcast(lua_State *L);
 
 /// stack: .. options at 3 .., room, payload, kind. Held with its own copy of the options.
 static int hold_broadcast(lua_State *L, const struct peri_room *room) {
@@ -467,7 +474,7 @@ void peri_room_open(lua_State *L, struct peri_vm *vm) {
     lua_setfield(L, -2, "__metatable");
     lua_pushliteral(L, "room");
     lua_setfield(L, -2, "__name");
-    lua_pop(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, TYPE);
 
     push_value(L, vm->script, PERI_STR(""), true);
     lua_setfield(L, -2, "all");

@@ -9,6 +9,7 @@
 #include "script/api.h"
 #include "script/handover.h"
 #include "script/host_private.h"
+#include "script/plain.h"
 #include "script/report.h"
 
 enum { RETRY_NS = 100000000 };
@@ -293,11 +294,11 @@ static int call_forwarded(lua_State *L) {
 /// A handler that waits in a generation of old has its timers in the one that serves now: so they
 /// outlive it.
 static int forward(lua_State *L, struct peri_vm *vm, const char *name) {
-    struct forwarded forwarded = {
-        .vm = vm, .from = L, .count = lua_gettop(L), .name = name};
+    struct forwarded forwarded = {.vm = vm, .from = L, .count = lua_gettop(L), .name = name};
     if (lua_isfunction(L, 2)) {
-        return luaL_error(L, "generation %d serves by now: a function would end with this one, name "
-                             "one of the script's timers",
+        return luaL_error(L,
+                          "generation %d serves by now: a function would end with this one, name "
+                          "one of the script's timers",
                           (int)vm->heir->generation);
     }
     lua_State *heir = vm->heir->L; // at rest

@@ -146,9 +146,8 @@ static const struct peri_entry bring_entry = {.name = "migrate", .prepare = brin
 
 void peri_data_bring(struct peri_vm *vm, peri_key key) {
     const struct peri_handover *handover = vm->handover;
-    if (has_data(vm, key) ||
-        (!has_data(handover->elder, key) &&
-         !(handover->from_vault && has_data(handover->from_vault->vm, key)))) {
+    if (has_data(vm, key) || (!has_data(handover->elder, key) &&
+                              !(handover->from_vault && has_data(handover->from_vault->vm, key)))) {
         return;
     }
     struct peri_task *task = peri_door_task(vm, &bring_entry);

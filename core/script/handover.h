@@ -11,8 +11,8 @@ struct peri_script;
 
 struct peri_handover {
     struct peri_script *script;
-    struct peri_vm *vm;    ///< serves now; owned by the script
-    struct peri_vm *elder; ///< the generation before; owned
+    struct peri_vm *vm;     ///< serves now; owned by the script
+    struct peri_vm *elder;  ///< the generation before; owned
     struct peri_move *move; ///< from elder to vm; owned
     /// What was migrated, as it was before: it goes before what elder has. Borrowed, NULL for none.
     struct peri_vault *from_vault;
@@ -21,21 +21,21 @@ struct peri_handover {
     struct peri_vault *into_vault;
     bool migrates_data; ///< vm has another version, and a migrate.conn
     struct peri_alarm slice;
-    uint64_t cut_ns;       ///< handlers that wait then are cut
-    uint32_t cursor;       ///< over the hub's connections
-    bool skipped;          ///< some, whose handlers wait
-    bool swept;            ///< all data has come
-    bool told_left;        ///< that something in conn.data could not be kept was logged
-    int guard_ref;         ///< in elder: the metatable of what has moved
+    uint64_t cut_ns;         ///< handlers that wait then are cut
+    uint32_t cursor;         ///< over the hub's connections
+    bool skipped;            ///< some, whose handlers wait
+    bool swept;              ///< all data has come
+    bool told_left;          ///< that something in conn.data could not be kept was logged
+    int guard_ref;           ///< in elder: the metatable of what has moved
     struct peri_buffer left; ///< scratch
 };
 
 /// What it took.
 struct peri_handover_report {
-    size_t tables;         ///< of state and timers
-    unsigned timers;       ///< taken over
-    unsigned functions;    ///< timers that were functions: they end
-    unsigned names;        ///< timers of a name that is no more
+    size_t tables;      ///< of state and timers
+    unsigned timers;    ///< taken over
+    unsigned functions; ///< timers that were functions: they end
+    unsigned names;     ///< timers of a name that is no more
 };
 
 /// Lets a loaded VM serve as the script's next generation: brings state and timers over, migrates,

@@ -2,7 +2,8 @@
 
 #include <lauxlib.h>
 
-#include "script/api.h"
+#include "script/door.h"
+#include "script/plain.h"
 
 void peri_hold(lua_State *L, lua_CFunction binding, int n) {
     struct peri_vm *vm = peri_vm_of(L);

@@ -135,8 +135,7 @@ int peri_host_route(struct peri_host *host, const struct peri_script *script,
         return PERI_OK; // the host starts: all routes are added at once
     }
     struct peri_router *router = peri_router_new();
-    int status =
-        router ? add_all_routes(host, script, vm, router, error) : PERI_E_MEMORY;
+    int status = router ? add_all_routes(host, script, vm, router, error) : PERI_E_MEMORY;
     if (status == PERI_OK) {
         peri_router_exchange(host->router, router);
     }

@@ -313,10 +313,10 @@ static void verdict(struct peri_alarm *alarm) {
     }
     char text[PERI_RELOAD_WHY_MAX];
     bool can = reloader->good.count > 0;
-    (void)snprintf(text, sizeof text,
-                   "taken back: %llu of %llu events lost to errors, on %zu connections%s",
-                   (unsigned long long)vm->errors, (unsigned long long)vm->events,
-                   vm->probation->key_count, can ? "" : "; but what was before is not known any more");
+    (void)snprintf(
+        text, sizeof text, "taken back: %llu of %llu events lost to errors, on %zu connections%s",
+        (unsigned long long)vm->errors, (unsigned long long)vm->events, vm->probation->key_count,
+        can ? "" : "; but what was before is not known any more");
     peri_report_vm(vm, PERI_LOG_ERROR, peri_str_of(text));
     peri_sources_free(&reloader->bad);
     PERI_IGNORE(peri_sources_share(&reloader->bad, &vm->sources)); // else it may be tried again

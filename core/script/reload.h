@@ -17,24 +17,24 @@ enum { PERI_RELOAD_WHY_MAX = 640 };
 
 /// Part of a script.
 struct peri_reloader {
-    bool wanted;    ///< a load is to begin once nothing is under way any more
-    bool asked;     ///< it is by a command: also where no file has changed
+    bool wanted;     ///< a load is to begin once nothing is under way any more
+    bool asked;      ///< it is by a command: also where no file has changed
     bool takes_back; ///< it is of `good`
-    bool loading;   ///< on another thread
+    bool loading;    ///< on another thread
     struct peri_work work;
-    struct peri_vm *candidate; ///< that is loading; owned
-    bool loaded;               ///< it has succeeded
+    struct peri_vm *candidate;       ///< that is loading; owned
+    bool loaded;                     ///< it has succeeded
     const struct peri_sources *from; ///< what it is loaded from; NULL: the files
-    bool was_asked;            ///< of what is loading, as `asked`
-    struct peri_sources good;  ///< what to go back to; empty: nothing
-    struct peri_sources bad;   ///< taken back: not tried again
-    struct peri_sources tried; ///< of the candidate that failed last
-    bool has_failed;           ///< the last candidate did
-    bool missed_module;        ///< ... since `require` did not find one
-    struct peri_vault *vault;  ///< what was migrated at the last swap; NULL: nothing
-    struct peri_vault *spent;  ///< what a revert takes from, until its handover ends
-    struct peri_alarm judge;   ///< the end of probation, or its verdict
-    uint64_t gone_ns;          ///< since when one of its files is missing; 0: none is
+    bool was_asked;                  ///< of what is loading, as `asked`
+    struct peri_sources good;        ///< what to go back to; empty: nothing
+    struct peri_sources bad;         ///< taken back: not tried again
+    struct peri_sources tried;       ///< of the candidate that failed last
+    bool has_failed;                 ///< the last candidate did
+    bool missed_module;              ///< ... since `require` did not find one
+    struct peri_vault *vault;        ///< what was migrated at the last swap; NULL: nothing
+    struct peri_vault *spent;        ///< what a revert takes from, until its handover ends
+    struct peri_alarm judge;         ///< the end of probation, or its verdict
+    uint64_t gone_ns;                ///< since when one of its files is missing; 0: none is
 
     // What became of the last one.
     enum peri_reload outcome;

@@ -68,8 +68,8 @@ bool peri_sources_equal(const struct peri_sources *a, const struct peri_sources 
     bool equal = a->count == b->count;
     for (size_t i = 0; i < a->count && equal; i++) {
         const struct peri_source *other = peri_sources_get(b, a->at[i]->path);
-        equal = other && peri_str_equal(peri_buffer_str(&a->at[i]->text),
-                                        peri_buffer_str(&other->text));
+        equal = other &&
+                peri_str_equal(peri_buffer_str(&a->at[i]->text), peri_buffer_str(&other->text));
     }
     return equal;
 }

@@ -30,7 +30,7 @@ extern const char *const peri_handler_names[PERI_HANDLERS];
 enum { PERI_ERROR_MAX = 512 };
 
 enum peri_phase {
-    PERI_LOADING, ///< the file runs: only what a file may do at its top answers
+    PERI_LOADING,  ///< the file runs: only what a file may do at its top answers
     PERI_STARTING, ///< `start` runs: what it does is held until it has returned
     PERI_SERVING,
     PERI_CLOSING,
@@ -58,10 +58,10 @@ struct peri_vm {
     struct peri_list timers;
     size_t timer_count;
     struct peri_list limiters;
-    size_t limiter_keys;    ///< buckets in all of them
-    struct peri_list rooms; ///< room values that hold a reference to the hub's
+    size_t limiter_keys;     ///< buckets in all of them
+    struct peri_list rooms;  ///< room values that hold a reference to the hub's
     uint64_t events, errors; ///< handlers that have returned or raised; those that raised
-    uint64_t over_since_ns; ///< when it was last found over its cap; 0: it was not
+    uint64_t over_since_ns;  ///< when it was last found over its cap; 0: it was not
 
     struct peri_sources
         sources; ///< what it runs, as it was loaded; the host's memory, not the cap's
@@ -72,16 +72,16 @@ struct peri_vm {
     struct peri_str *protocols; ///< with their bytes
     size_t protocol_count;
 
-    struct peri_buffer json;     ///< scratch of peri_json_encode
+    struct peri_buffer json;         ///< scratch of peri_json_encode
     char last_error[PERI_ERROR_MAX]; ///< the last one logged: its message, NUL-terminated
-    bool missed_module;          ///< `require` did not find one
+    bool missed_module;              ///< `require` did not find one
     /// While it loads: the texts to take instead of what the files hold now; NULL: the files.
     const struct peri_sources *relives;
 
     // Between generations (handover.h).
-    struct peri_handover *handover; ///< what still comes from the generation before
+    struct peri_handover *handover;   ///< what still comes from the generation before
     struct peri_probation *probation; ///< owned; NULL: it is over, or there is none
-    struct peri_vm *heir;           ///< serves now, while this one's last handlers wait
+    struct peri_vm *heir;             ///< serves now, while this one's last handlers wait
 
     // Memory: used_ counts Lua's own and what peri_vm_charge adds.
     size_t used_, cap_, limit_;

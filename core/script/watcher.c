@@ -196,7 +196,8 @@ static void act(struct peri_watcher *watcher, struct item *item, uint64_t now_ns
         return;
     }
     script->reloader.gone_ns = 0;
-    if (verdict == CHANGED || (verdict == WRITTEN && !waits) || (script->is_gone && verdict == SAME)) {
+    if (verdict == CHANGED || (verdict == WRITTEN && !waits) ||
+        (script->is_gone && verdict == SAME)) {
         peri_reload_want(script, false);
     }
 }
