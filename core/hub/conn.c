@@ -306,6 +306,20 @@ peri_key peri_conn_key(const struct peri_conn *conn) {
     return conn->key;
 }
 
+struct peri_conn *peri_hub_next_conn(const struct peri_hub *hub, uint32_t *cursor) {
+    while (*cursor < hub->slot_count) {
+        struct peri_conn *conn = hub->slots[(*cursor)++].conn;
+        if (conn && conn->stage < STAGE_GONE) {
+            return conn;
+        }
+    }
+    return NULL;
+}
+
+bool peri_conn_is_busy(const struct peri_conn *conn) {
+    return conn->busy;
+}
+
 bool peri_conn_is_connected(const struct peri_conn *conn) {
     return conn->stage == STAGE_OPEN;
 }

@@ -119,7 +119,12 @@ void peri_hub_resume(struct peri_hub *hub, peri_key key);
 ///         ended is found until its `close` has run.
 struct peri_conn *peri_hub_conn(const struct peri_hub *hub, peri_key key);
 
+/// Walks the connections that have not gone for good: start with *cursor = 0. Others may come and
+/// go between two calls; one that is there all the while is seen once. @return NULL at the end
+struct peri_conn *peri_hub_next_conn(const struct peri_hub *hub, uint32_t *cursor);
+
 bool peri_conn_is_connected(const struct peri_conn *conn); ///< false once ended
+bool peri_conn_is_busy(const struct peri_conn *conn);      ///< a handler of it waits
 uint32_t peri_conn_script(const struct peri_conn *conn);
 struct peri_params *peri_conn_params(const struct peri_conn *conn);
 struct peri_str peri_conn_protocol(const struct peri_conn *conn);

@@ -25,6 +25,8 @@ struct peri_limits {
     uint64_t rooms, timers, limiter_keys;
     uint64_t handler_warn_ms, handler_stop_ms;
     uint64_t script_memory;
+    uint64_t reload_wait_ms, gone_ms;
+    uint64_t probation_ms, probation_connections, probation_factor;
     uint64_t drain_ms, drain_stop_ms;
     uint64_t deflate, deflate_takeover; ///< 0 or 1
     uint64_t deflate_min, deflate_window, deflate_memory;

@@ -393,6 +393,12 @@ static int make_params(const struct search *s, struct peri_params **out) {
     return PERI_OK;
 }
 
+void peri_router_exchange(struct peri_router *a, struct peri_router *b) {
+    struct peri_router kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
 int peri_router_match(const struct peri_router *router, struct peri_str path, uint32_t *script,
                       struct peri_params **params) {
     if (path.len == 0 || path.ptr[0] != '/') {

@@ -30,6 +30,9 @@ void peri_router_free(struct peri_router *router); ///< NULL does nothing
 PERI_MUST_CHECK int peri_router_add(struct peri_router *router, struct peri_str pattern,
                                     uint32_t script, uint32_t *taken_by);
 
+/// Swaps what two routers hold.
+void peri_router_exchange(struct peri_router *a, struct peri_router *b);
+
 /// Finds the script for a raw path, which is split at "/" and decoded segment by segment. A
 /// trailing slash is ignored; parameters are never empty; "*" takes one segment at least.
 /// @param params shared(ref) on PERI_OK; NULL when the pattern has none

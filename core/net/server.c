@@ -29,9 +29,17 @@ static void on_poll_certificates(uv_timer_t *timer) {
 
 static void on_hangup(uv_signal_t *signal, int number) {
     struct peri_server *server = signal->data;
+    struct peri_buffer error = {0};
     (void)number;
-    peri_log(PERI_LOG_INFO, "SIGHUP: the certificates are read anew");
-    peri_certificates_reload(server->certificates);
+    peri_log(PERI_LOG_INFO, "SIGHUP: the scripts%s are read anew",
+             server->tls ? " and the certificates" : "");
+    if (server->tls) {
+        peri_certificates_reload(server->certificates);
+    }
+    if (server->policy->reload) {
+        (void)server->policy->reload(server->policy->self, PERI_STR(""), &error); // says so itself
+    }
+    peri_buffer_deinit(&error);
 }
 
 static void on_idle(uv_idle_t *idle) {
@@ -288,8 +296,8 @@ static void end_all(struct peri_server *server) {
 }
 
 int peri_server_start(struct peri_server *server) {
-    if (server->tls && (uv_signal_start(&server->hangup, on_hangup, SIGHUP) < 0 ||
-                        uv_timer_start(&server->poll, on_poll_certificates, CERTIFICATES_MS,
+    if (uv_signal_start(&server->hangup, on_hangup, SIGHUP) < 0 ||
+        (server->tls && uv_timer_start(&server->poll, on_poll_certificates, CERTIFICATES_MS,
                                        CERTIFICATES_MS) < 0)) {
         return PERI_E_SYSTEM;
     }

@@ -129,6 +129,10 @@ void peri_alarms_clear(struct peri_alarms *alarms, struct peri_alarm *alarm) {
     wake(alarms);
 }
 
+bool peri_alarm_is_set(const struct peri_alarm *alarm) {
+    return alarm->prev_ != NULL;
+}
+
 void peri_alarms_run(struct peri_alarms *alarms) {
     uint64_t now_ns = peri_alarms_now(alarms);
     alarms->running = true;

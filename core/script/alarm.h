@@ -2,6 +2,8 @@
 // timers and its sleeping handlers are alarms.
 #pragma once
 
+#include <stdbool.h>
+
 #include "hub/ports.h"
 
 struct peri_hub;
@@ -27,6 +29,9 @@ void peri_alarms_set(struct peri_alarms *alarms, struct peri_alarm *alarm, uint6
 
 /// Not set: does nothing.
 void peri_alarms_clear(struct peri_alarms *alarms, struct peri_alarm *alarm);
+
+/// Whether it is set: false while it is being called, unless that set it again.
+bool peri_alarm_is_set(const struct peri_alarm *alarm);
 
 /// Calls what is due, for a bounded time and number, then asks ports to be woken for the next.
 void peri_alarms_run(struct peri_alarms *alarms);

@@ -6,6 +6,9 @@
 
 #include "script/door.h"
 
+struct peri_handover_report;
+struct peri_move;
+
 /// Makes all types and the `ws` module. May raise; for peri_vm_protected.
 void peri_api_open(lua_State *L, struct peri_vm *vm);
 
@@ -43,6 +46,9 @@ void peri_params_push(lua_State *L, const struct peri_params *params);
 PERI_MUST_CHECK int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_index,
                                         struct peri_outgoing *out);
 
+/// Pushes what was checked as two strings: payload and kind. [-0, +2]; may raise
+void peri_outgoing_push(lua_State *L, const struct peri_outgoing *out);
+
 /// Reads an optional close code at `index` (default 1000) and reason at index + 1. Raises on codes
 /// that may not be sent, and on a reason over 123 bytes or not UTF-8.
 int peri_close_check(lua_State *L, int index, struct peri_str *reason);
@@ -52,6 +58,9 @@ void peri_room_push(lua_State *L, struct peri_vm *vm, const struct peri_room *ro
 
 /// True when the value is a room. Never raises.
 bool peri_room_is(lua_State *L, int index);
+
+/// Raises on what peri_room_do_join would raise on. [-0, +0]
+void peri_room_check_join(lua_State *L, struct peri_vm *vm, int index, int options);
 
 /// Pushes in `to` the value that is equal to the room value at `index` of `from`, which may be
 /// another VM's. [from -0 +0, to -0 +1]; needs 2 free slots of `from`; may raise in `to` only
@@ -103,16 +112,42 @@ extern const char *const peri_broadcast_options[];
 /// By enum peri_slow. Ends with NULL.
 extern const char *const peri_slow_names[];
 
-// Timers and state at the turns of a VM's life.
+// Rooms, timers and state at the turns of a VM's life.
+
+/// Gives back the hub's rooms that the VM's values hold: afterwards the VM may be closed by another
+/// thread.
+void peri_rooms_release(struct peri_vm *vm);
 
 /// Raises when a timer recorded while loading names none of the script's `timers`.
 void peri_timers_check(lua_State *L, struct peri_vm *vm);
 
-/// Arms the timers that were recorded while loading: their time counts from now.
+/// Takes over copies of the named timers of the generation before. What was recorded while loading
+/// and is the same beat takes its time. May raise, and then nothing has changed there.
+void peri_timers_adopt(lua_State *L, struct peri_vm *vm, struct peri_vm *before,
+                       struct peri_move *move, struct peri_handover_report *report);
+
+/// The adopted timers are this VM's from now on, and those of the VM before end. A handler of theirs
+/// that waits there goes on. Never raises.
+void peri_timers_hand_over(struct peri_vm *before, struct peri_vm *vm);
+
+/// Arms the timers that are not armed yet: adopted ones at their time, the others' counts from now.
 void peri_timers_begin(struct peri_vm *vm);
 
 /// Forgets all timers of a VM.
 void peri_timers_end(struct peri_vm *vm);
 
-/// Fills the tables that ws.state handed out; on a first load from their defaults. May raise.
+/// Brings the state of another VM over: what is declared here and has not come yet is filled, what
+/// is not declared is parked. Raises on what can't be kept, by its path, and for want of memory.
+void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *move);
+
+/// The tables that ws.state handed out may be touched from now on; keys that are missing get their
+/// defaults. May raise.
 void peri_state_fill(lua_State *L);
+
+/// Pushes a list of {name, table, function}: the states that came from another VM and have a
+/// migration. [-0, +1]; may raise
+/// @return how many
+size_t peri_state_migrations(lua_State *L);
+
+/// Puts what is in one table into another, instead of what is there. [-0, +0]; may raise
+void peri_state_replace(lua_State *L, int table, int with);

@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "script/api.h"
+#include "script/data.h"
+#include "script/hold.h"
 #include "script/host_private.h"
 
 enum field {
@@ -67,18 +69,7 @@ static void push_id(lua_State *L, const struct peri_vm *vm, peri_key key) {
     lua_pushlstring(L, id, sizeof id);
 }
 
-static void push_data(lua_State *L, peri_key key) {
-    peri_vm_push(L, PERI_SLOT_DATA);
-    peri_conn_push(L, key);
-    if (lua_rawget(L, -2) == LUA_TNIL) {
-        lua_newtable(L);
-        peri_conn_push(L, key);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -5);
-    }
-}
-
-static int push_field(lua_State *L, const struct peri_vm *vm, peri_key key, enum field field) {
+static int push_field(lua_State *L, struct peri_vm *vm, peri_key key, enum field field) {
     struct view view = view_of(vm, key);
     bool at_last = view.connected || view.at_close || view.outlived;
     switch (field) {
@@ -92,7 +83,7 @@ static int push_field(lua_State *L, const struct peri_vm *vm, peri_key key, enum
         break;
     case FIELD_DATA:
         if (at_last && view.is_mine) {
-            push_data(L, key);
+            peri_data_push(L, vm, key);
             return 1;
         }
         break;
@@ -157,10 +148,8 @@ static int conn_newindex(lua_State *L) {
         return luaL_error(L, "conn.data can't be set: the connection %s",
                           view.conn && !view.is_mine ? "belongs to another script" : "is closed");
     }
-    peri_vm_push(L, PERI_SLOT_DATA);
-    peri_conn_push(L, key);
-    lua_pushvalue(L, 3);
-    lua_rawset(L, -3);
+    lua_settop(L, 3);
+    peri_data_set(L, vm, key);
     return 0;
 }
 
@@ -173,9 +162,9 @@ int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_in
     out->opcode = kind[0] == 'b' ? PERI_OP_BINARY : PERI_OP_TEXT;
     if (lua_istable(L, index)) {
         // Our own JSON is UTF-8: it was checked string by string.
-        int status = peri_json_encode(L, vm, index, (size_t)peri_limits_outbox_hard(&vm->limits),
-                                      &vm->host->json);
-        out->payload = peri_buffer_str(&vm->host->json);
+        int status =
+            peri_json_encode(L, vm, index, (size_t)peri_limits_outbox_hard(&vm->limits), &vm->json);
+        out->payload = peri_buffer_str(&vm->json);
         return status;
     }
     if (lua_type(L, index) != LUA_TSTRING) {
@@ -186,6 +175,11 @@ int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_in
         luaL_error(L, "text must be valid UTF-8: send other bytes as \"binary\"");
     }
     return PERI_OK;
+}
+
+void peri_outgoing_push(lua_State *L, const struct peri_outgoing *out) {
+    peri_push_str(L, out->payload);
+    lua_pushstring(L, out->opcode == PERI_OP_BINARY ? "binary" : "text");
 }
 
 int peri_close_check(lua_State *L, int index, struct peri_str *reason) {
@@ -214,6 +208,13 @@ static int conn_send(lua_State *L) {
     if (!conn || !peri_conn_is_connected(conn)) {
         return push_closed(L);
     }
+    if (status == PERI_OK && peri_is_holding(vm)) {
+        peri_conn_push(L, key);
+        peri_outgoing_push(L, &out);
+        peri_hold(L, conn_send, 3);
+        lua_pushliteral(L, "ok");
+        return 1;
+    }
     if (status == PERI_OK) {
         status = peri_conn_send(vm->hub, conn, &out, vm->task->key == key);
     }
@@ -237,6 +238,12 @@ static int conn_close(lua_State *L) {
     struct peri_str reason;
     int code = peri_close_check(L, 2, &reason);
     struct peri_conn *conn = peri_hub_conn(vm->hub, key);
+    if (conn && peri_conn_is_connected(conn) && peri_is_holding(vm)) {
+        lua_settop(L, 3);
+        peri_hold(L, conn_close, 3);
+        lua_pushboolean(L, 1);
+        return 1;
+    }
     if (!conn || peri_conn_close(vm->hub, conn, code, reason) != PERI_OK) {
         return push_closed(L);
     }
@@ -262,6 +269,13 @@ static int conn_join(lua_State *L) {
     if (!acting_conn(L, vm, key)) {
         return push_closed(L);
     }
+    if (peri_is_holding(vm)) {
+        peri_room_check_join(L, vm, 2, 3);
+        lua_settop(L, 3);
+        peri_hold(L, conn_join, 3);
+        lua_pushboolean(L, 1);
+        return 1;
+    }
     return peri_room_do_join(L, vm, key, 2, 3);
 }
 
@@ -271,6 +285,12 @@ static int conn_leave(lua_State *L) {
     peri_key key = check_conn(L);
     if (!acting_conn(L, vm, key)) {
         return push_closed(L);
+    }
+    if (peri_is_holding(vm)) {
+        lua_settop(L, 2);
+        peri_hold(L, conn_leave, 2);
+        lua_pushboolean(L, 1);
+        return 1;
     }
     return peri_room_do_leave(L, vm, key, 2);
 }

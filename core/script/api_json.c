@@ -363,7 +363,7 @@ int peri_json_decode(lua_State *L, struct peri_str text) {
 static int json_encode(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
     luaL_checkany(L, 1);
-    struct peri_buffer *out = &vm->host->json;
+    struct peri_buffer *out = &vm->json;
     peri_json_check(L, vm, 1, (size_t)peri_limits_outbox_hard(&vm->limits), out);
     lua_pushlstring(L, (const char *)out->ptr, out->len);
     return 1;

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "script/api.h"
+#include "script/hold.h"
 #include "script/host_private.h"
 #include "script/report.h"
 
@@ -11,7 +12,8 @@ static const char TYPE[] = "perigee.room";
 
 /// A userdata; its user value is the name.
 struct value {
-    uint32_t owner; ///< the script's number, or PERI_SHARED
+    struct peri_list link; ///< in the VM's, while it has a room
+    uint32_t owner;        ///< the script's number, or PERI_SHARED
     bool is_all;
     struct peri_room *room; ///< shared(ref); NULL as long as nobody has joined
 };
@@ -46,6 +48,7 @@ static struct peri_room *resolve(lua_State *L, struct peri_vm *vm, struct value 
                                      : peri_room_find(vm->hub, value->owner, name_of(L, index));
         if (room) {
             value->room = peri_room_ref(room);
+            peri_list_push(&vm->rooms, &value->link);
         }
     }
     return value->room;
@@ -65,6 +68,7 @@ static void push_value(lua_State *L, uint32_t owner, struct peri_str name, bool 
         lua_pop(L, 1);
         struct value *value = lua_newuserdatauv(L, sizeof *value, 1);
         *value = (struct value){.owner = owner, .is_all = is_all};
+        peri_list_init(&value->link);
         luaL_setmetatable(L, TYPE);
         lua_pushvalue(L, -3);
         lua_setiuservalue(L, -2, 1);
@@ -86,14 +90,23 @@ void peri_room_copy(lua_State *from, int index, lua_State *to) {
     push_value(to, value->owner, name_of(from, index), value->is_all);
 }
 
-static int room_gc(lua_State *L) {
-    struct peri_vm *vm = peri_vm_of(L);
-    struct value *value = lua_touserdata(L, 1);
+static void release(struct peri_vm *vm, struct value *value) {
     if (value->room) {
+        peri_list_remove(&value->link);
         peri_room_unref(vm->hub, value->room);
         value->room = NULL;
     }
+}
+
+static int room_gc(lua_State *L) {
+    release(peri_vm_of(L), lua_touserdata(L, 1));
     return 0;
+}
+
+void peri_rooms_release(struct peri_vm *vm) {
+    while (!peri_list_is_empty(&vm->rooms)) {
+        release(vm, PERI_CONTAINER(vm->rooms.next, struct value, link));
+    }
 }
 
 // Joining and leaving -----------------------------------------------------------------------
@@ -107,11 +120,21 @@ static struct peri_str check_info(lua_State *L, struct peri_vm *vm, int options)
     lua_getfield(L, options, "info");
     struct peri_str info = {0};
     if (!lua_isnil(L, -1)) {
-        peri_json_check(L, vm, lua_gettop(L), PERI_INFO_MAX, &vm->host->json);
-        info = peri_buffer_str(&vm->host->json);
+        peri_json_check(L, vm, lua_gettop(L), PERI_INFO_MAX, &vm->json);
+        info = peri_buffer_str(&vm->json);
     }
     lua_pop(L, 1);
     return info;
+}
+
+void peri_room_check_join(lua_State *L, struct peri_vm *vm, int index, int options) {
+    if (peri_room_is(L, index)) {
+        const struct value *value = lua_touserdata(L, index);
+        luaL_argcheck(L, !value->is_all, index, "every connection is in ws.all");
+    } else {
+        luaL_argexpected(L, lua_type(L, index) == LUA_TSTRING, index, "room or name");
+    }
+    (void)check_info(L, vm, options);
 }
 
 int peri_room_do_join(lua_State *L, struct peri_vm *vm, peri_key key, int index, int options) {
@@ -237,6 +260,26 @@ static void check_options(lua_State *L, const struct peri_vm *vm, struct peri_br
     check_except(L, broadcast, single);
 }
 
+static int room_broadcast(lua_State *L);
+
+/// stack: .. options at 3 .., room, payload, kind. Held with its own copy of the options.
+static int hold_broadcast(lua_State *L, const struct peri_room *room) {
+    int top = lua_gettop(L);
+    lua_newtable(L);
+    if (lua_istable(L, 3)) {
+        for (int i = 0; peri_broadcast_options[i]; i++) {
+            lua_getfield(L, 3, peri_broadcast_options[i]);
+            lua_setfield(L, -2, peri_broadcast_options[i]);
+        }
+    }
+    lua_pushvalue(L, top);
+    lua_setfield(L, -2, "kind");
+    lua_replace(L, top);
+    peri_hold(L, room_broadcast, 3);
+    lua_pushinteger(L, room ? (lua_Integer)peri_room_count(room) : 0);
+    return 1;
+}
+
 /// room:broadcast(data[, {except=, kind=, slow=, key=}]) -> members addressed, or nil, "too large"
 static int room_broadcast(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
@@ -256,6 +299,11 @@ static int room_broadcast(lua_State *L) {
     int status = peri_outgoing_check(L, vm, 2, 4, &broadcast.out);
     struct peri_room *room = resolve(L, vm, value, 1);
     size_t addressed = 0;
+    if (status == PERI_OK && peri_is_holding(vm)) {
+        lua_pushvalue(L, 1);
+        peri_outgoing_push(L, &broadcast.out);
+        return hold_broadcast(L, room);
+    }
     switch (status != PERI_OK ? status
             : room            ? peri_room_broadcast(vm->hub, room, &broadcast, &addressed)
                               : PERI_OK) {
@@ -328,6 +376,12 @@ static int room_close(lua_State *L) {
     struct peri_room *room = acting_room(L);
     struct peri_str reason;
     int code = peri_close_check(L, 2, &reason);
+    if (peri_is_holding(vm)) {
+        lua_settop(L, 3);
+        peri_hold(L, room_close, 3);
+        lua_pushinteger(L, room ? (lua_Integer)peri_room_count(room) : 0);
+        return 1;
+    }
     size_t count = room ? peri_room_close(vm->hub, room, code, reason) : 0;
     lua_pushinteger(L, (lua_Integer)count);
     return 1;

@@ -1,8 +1,13 @@
-// ws.state: tables declared while the file loads, filled just before `start`.
+// ws.state: tables declared while the file loads, filled just before `start`, from the generation
+// before or from their defaults.
 #include <lauxlib.h>
+#include <stdio.h>
 
 #include "script/api.h"
 #include "script/plain.h"
+
+/// What the registry has for each state.
+enum { STATE_TABLE = 1, STATE_DEFAULTS, STATE_BROUGHT };
 
 static int too_early(lua_State *L) {
     return luaL_error(L, "state is not filled before start: keep the table, not what is in it");
@@ -28,7 +33,7 @@ static int ws_state(lua_State *L) {
     }
     lua_pop(L, 1);
 
-    lua_createtable(L, 2, 0); // at 4: {table, defaults}
+    lua_createtable(L, 3, 0); // at 4
     lua_newtable(L);          // at 5
     lua_newtable(L);
     for (int i = 0; guarded[i]; i++) {
@@ -39,11 +44,11 @@ static int ws_state(lua_State *L) {
     lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, 5);
     lua_pushvalue(L, 5);
-    lua_rawseti(L, 4, 1);
+    lua_rawseti(L, 4, STATE_TABLE);
     if (!lua_isnil(L, 2)) {
         lua_pushfstring(L, "state %s", lua_tostring(L, 1));
         peri_plain_copy(L, 2, 5, lua_tostring(L, -1)); // in itself, it is the table at 5
-        lua_rawseti(L, 4, 2);
+        lua_rawseti(L, 4, STATE_DEFAULTS);
         lua_pop(L, 1);
     }
     lua_pushvalue(L, 1);
@@ -53,26 +58,132 @@ static int ws_state(lua_State *L) {
     return 1;
 }
 
+/// Brings one state over: into the table that was handed out, or, where none of that name is
+/// declared, into what is parked. stack of `from`: .., name, table; of `L`: states at 1, parked at 2
+static void bring_one(lua_State *L, lua_State *from, struct peri_move *move) {
+    char what[128];
+    size_t len;
+    const char *name = lua_tolstring(from, -2, &len);
+    (void)snprintf(what, sizeof what, "state.%s", name);
+    lua_pushlstring(L, name, len);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, 1) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, 2) == LUA_TNIL) {
+            lua_pop(L, 1);
+            peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
+            lua_rawset(L, 2);
+        }
+        return;
+    }
+    int entry = lua_gettop(L);
+    if (lua_rawgeti(L, entry, STATE_BROUGHT) == LUA_TNIL) {
+        lua_rawgeti(L, entry, STATE_TABLE);
+        peri_move_bind(move, from, lua_gettop(from), L, lua_gettop(L));
+        peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
+        lua_pushboolean(L, 1);
+        lua_rawseti(L, entry, STATE_BROUGHT);
+    }
+}
+
+void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *move) {
+    lua_State *from = before->L;
+    lua_settop(from, 0);
+    if (!lua_checkstack(from, LUA_MINSTACK)) {
+        peri_raise_memory(L);
+    }
+    int top = lua_gettop(L);
+    lua_settop(L, 0);
+    peri_vm_push(L, PERI_SLOT_STATES);
+    peri_vm_push(L, PERI_SLOT_PARKED);
+    peri_vm_push(from, PERI_SLOT_STATES);
+    for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
+        lua_rawgeti(from, -1, STATE_TABLE);
+        lua_replace(from, -2);
+        bring_one(L, from, move);
+        lua_settop(L, 2);
+    }
+    lua_settop(from, 0);
+    peri_vm_push(from, PERI_SLOT_PARKED);
+    for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
+        bring_one(L, from, move);
+        lua_settop(L, 2);
+    }
+    lua_settop(from, 0);
+    lua_settop(L, top);
+}
+
 void peri_state_fill(lua_State *L) {
     peri_vm_push(L, PERI_SLOT_STATES);
     int states = lua_gettop(L);
     lua_pushnil(L);
     while (lua_next(L, states)) {
-        lua_rawgeti(L, -1, 1);
+        lua_rawgeti(L, -1, STATE_TABLE);
         int table = lua_gettop(L);
         lua_pushnil(L);
         lua_setmetatable(L, table);
-        if (lua_rawgeti(L, table - 1, 2) == LUA_TTABLE) {
+        if (lua_rawgeti(L, table - 1, STATE_DEFAULTS) == LUA_TTABLE) {
             lua_pushnil(L);
             while (lua_next(L, table + 1)) {
                 lua_pushvalue(L, -2);
-                lua_insert(L, -2);
-                lua_rawset(L, table);
+                if (lua_rawget(L, table) == LUA_TNIL) { // what was kept is not overwritten
+                    lua_pop(L, 1);
+                    lua_pushvalue(L, -2);
+                    lua_insert(L, -2);
+                    lua_rawset(L, table);
+                } else {
+                    lua_pop(L, 2);
+                }
             }
         }
         lua_settop(L, table - 2);
     }
     lua_settop(L, states - 1);
+}
+
+size_t peri_state_migrations(lua_State *L) {
+    lua_Integer n = 0;
+    lua_newtable(L);
+    int list = lua_gettop(L);
+    peri_vm_push(L, PERI_SLOT_MIGRATE);
+    peri_vm_push(L, PERI_SLOT_STATES);
+    lua_pushnil(L);
+    while (lua_next(L, list + 2)) {
+        int name = lua_gettop(L) - 1;
+        lua_pushvalue(L, name);
+        bool migrates = lua_rawget(L, list + 1) == LUA_TFUNCTION; // at name + 2
+        bool brought = lua_rawgeti(L, name + 1, STATE_BROUGHT) != LUA_TNIL;
+        if (migrates && brought) {
+            lua_createtable(L, 3, 0);
+            lua_pushvalue(L, name);
+            lua_rawseti(L, -2, 1);
+            lua_rawgeti(L, name + 1, STATE_TABLE);
+            lua_rawseti(L, -2, 2);
+            lua_pushvalue(L, name + 2);
+            lua_rawseti(L, -2, 3);
+            lua_rawseti(L, list, ++n);
+        }
+        lua_settop(L, name);
+    }
+    lua_settop(L, list);
+    return (size_t)n;
+}
+
+void peri_state_replace(lua_State *L, int table, int with) {
+    if (lua_rawequal(L, table, with)) {
+        return;
+    }
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+        lua_pushvalue(L, -2);
+        lua_pushnil(L);
+        lua_rawset(L, table); // clearing a field while walking is allowed
+    }
+    for (lua_pushnil(L); lua_next(L, with); lua_pop(L, 1)) {
+        lua_pushvalue(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, table);
+    }
 }
 
 static const luaL_Reg ws_functions[] = {

@@ -2,14 +2,20 @@
 // the registry, and an alarm while it is armed.
 #include <lauxlib.h>
 #include <math.h>
+#include <stdio.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "script/api.h"
+#include "script/handover.h"
 #include "script/host_private.h"
 #include "script/plain.h"
 #include "script/report.h"
 
 enum { RETRY_NS = 100000000 };
+
+/// A move that a call owns.
+static const char MOVE[] = "perigee.move";
 
 /// User values of a timer.
 enum { VALUE_CALL = 1, VALUE_DATA, VALUE_KEY };
@@ -20,6 +26,9 @@ struct peri_timer {
     struct peri_alarm alarm;
     lua_Integer id;
     uint64_t delay_ns; ///< until the first time, and between beats
+    uint64_t due_ns;   ///< of one taken over: when it fires first; 0: its delay from when it begins
+    struct peri_timer *before; ///< whose it takes over, until it has; NULL
+    struct peri_timer *heir;   ///< took this one over while its handler waits; NULL
     bool repeats;
     bool busy;        ///< its handler waits
     bool cancelled;   ///< while busy
@@ -28,7 +37,28 @@ struct peri_timer {
 
 static const struct peri_entry timer_entry;
 
-/// Takes the timer off everything but the stack; what is left is garbage. [-0, +0]
+/// The beat's place by name and key is free again. stack of L: .., the timer at `index`
+static void forget_beat(lua_State *L, int index) {
+    peri_vm_push(L, PERI_SLOT_BEATS);
+    lua_getiuservalue(L, index, VALUE_CALL);
+    if (lua_rawget(L, -2) == LUA_TTABLE) {
+        lua_getiuservalue(L, index, VALUE_KEY);
+        lua_pushnil(L);
+        lua_rawset(L, -3);
+        lua_pushnil(L);
+        if (!lua_next(L, -2)) { // the last key of this name
+            lua_getiuservalue(L, index, VALUE_CALL);
+            lua_pushnil(L);
+            lua_rawset(L, -4);
+        } else {
+            lua_pop(L, 2);
+        }
+    }
+    lua_pop(L, 2);
+}
+
+/// Takes the timer off everything but the stack; what is left is garbage. [-0, +0]; never raises
+/// @param index what is found by its id: itself, unless one begun since has its id
 static void forget(lua_State *L, struct peri_timer *timer, int index) {
     index = lua_absindex(L, index);
     peri_alarms_clear(peri_host_alarms(timer->vm->host), &timer->alarm);
@@ -37,35 +67,15 @@ static void forget(lua_State *L, struct peri_timer *timer, int index) {
     }
     peri_list_remove(&timer->link);
     timer->vm->timer_count--;
+    if (lua_touserdata(L, index) != timer) {
+        return;
+    }
     peri_vm_push(L, PERI_SLOT_TIMERS);
     lua_pushnil(L);
     lua_rawseti(L, -2, timer->id);
     lua_pop(L, 1);
     if (timer->repeats) {
-        peri_vm_push(L, PERI_SLOT_BEATS);
-        lua_getiuservalue(L, index, VALUE_CALL);
-        if (lua_rawget(L, -2) == LUA_TTABLE) {
-            lua_getiuservalue(L, index, VALUE_KEY);
-            lua_pushvalue(L, -1);
-            lua_rawget(L, -3);
-            bool is_mine = lua_tointeger(L, -1) == timer->id; // not of one begun since
-            lua_pop(L, 1);
-            if (is_mine) {
-                lua_pushnil(L);
-                lua_rawset(L, -3);
-            } else {
-                lua_pop(L, 1);
-            }
-            lua_pushnil(L);
-            if (!lua_next(L, -2)) { // the last key of this name
-                lua_getiuservalue(L, index, VALUE_CALL);
-                lua_pushnil(L);
-                lua_rawset(L, -4);
-            } else {
-                lua_pop(L, 2);
-            }
-        }
-        lua_pop(L, 2);
+        forget_beat(L, index);
     }
 }
 
@@ -127,6 +137,10 @@ static int timer_prepare(lua_State *L, struct peri_task *task) {
 
 static void timer_ended(struct peri_task *task) {
     struct peri_timer *timer = task->timer;
+    if (timer->heir) { // the handler ran for it
+        timer->busy = false;
+        timer = timer->heir;
+    }
     struct peri_vm *vm = timer->vm;
     timer->busy = false;
     if (timer->skipped) {
@@ -138,9 +152,8 @@ static void timer_ended(struct peri_task *task) {
     }
     lua_State *L = vm->L; // at rest: setting what is there to nil allocates nothing
     peri_vm_push(L, PERI_SLOT_TIMERS);
-    if (lua_rawgeti(L, -1, timer->id) == LUA_TUSERDATA) {
-        forget(L, timer, -1);
-    }
+    lua_rawgeti(L, -1, timer->id);
+    forget(L, timer, -1);
     lua_pop(L, 2);
 }
 
@@ -158,6 +171,31 @@ static uint64_t check_delay(lua_State *L, int index, double min_s, const char *w
         luaL_error(L, "%s: from %f to %f seconds", what, min_s, PERI_DELAY_MAX_S);
     }
     return (uint64_t)llround(seconds * 1e9);
+}
+
+/// A timer of a script's `every` has the same id in each generation: what its name and key give.
+static lua_Integer beat_id(lua_State *L) {
+    struct {
+        uint64_t name, key;
+    } both = {0};
+    struct peri_str text;
+    text.ptr = lua_tolstring(L, 2, &text.len);
+    both.name = peri_hash(text.ptr, text.len);
+    switch (lua_type(L, 4)) {
+    case LUA_TSTRING:
+        text.ptr = lua_tolstring(L, 4, &text.len);
+        both.key = peri_hash(text.ptr, text.len);
+        break;
+    case LUA_TNUMBER: {
+        lua_Number number = lua_tonumber(L, 4); // integers that are equal as such are equal keys
+        both.key = peri_hash(&number, sizeof number) ^ (uint64_t)lua_tointeger(L, 4);
+        break;
+    }
+    default: both.key = peri_conn_at(L, 4); break; // 0 for the one without a key
+    }
+    uint64_t id = peri_hash(&both, sizeof both);
+    // Above all that are counted, and exact as a JSON number.
+    return (lua_Integer)((id & ((1ull << 52) - 1)) | 1ull << 52);
 }
 
 /// The name of one of the script's `timers`, or a function.
@@ -187,7 +225,7 @@ static struct peri_timer *push_timer(lua_State *L, struct peri_vm *vm, uint64_t 
     lua_setiuservalue(L, -2, VALUE_CALL);
     peri_plain_copy(L, 3, 0, "timer data");
     lua_setiuservalue(L, -2, VALUE_DATA);
-    timer->id = ++vm->host->last_timer;
+    timer->id = atomic_fetch_add_explicit(&vm->host->last_timer, 1, memory_order_relaxed) + 1;
     return timer;
 }
 
@@ -211,14 +249,86 @@ static int push_full(lua_State *L, const struct peri_vm *vm) {
 }
 
 static void begin(struct peri_timer *timer) {
-    if (timer->vm->phase != PERI_LOADING) {
+    timer->due_ns = 0;
+    if (timer->vm->phase == PERI_SERVING) {
         arm(timer, peri_alarms_now(peri_host_alarms(timer->vm->host)) + timer->delay_ns);
     }
+}
+
+/// Handed into the VM that serves now.
+struct forwarded {
+    struct peri_vm *vm;
+    lua_State *from;
+    int count; ///< of arguments
+    const char *name;
+    lua_Integer id;
+    char why[PERI_ERROR_MAX]; ///< instead of an id: "" for an id
+    bool raises;              ///< why is an error, else what is returned beside nil
+};
+
+static int call_forwarded(lua_State *L) {
+    struct forwarded *forwarded = lua_touserdata(L, 1);
+    luaL_checkstack(L, forwarded->count + LUA_MINSTACK, NULL);
+    struct peri_move *move = peri_move_new(forwarded->vm, forwarded->vm->heir);
+    if (!move) {
+        peri_raise_memory(L);
+    }
+    // Not to be leaked by a raise.
+    struct peri_move **owner = lua_newuserdatauv(L, sizeof(struct peri_move *), 0);
+    *owner = move;
+    luaL_setmetatable(L, MOVE);
+    peri_vm_push(L, PERI_SLOT_WS);
+    lua_getfield(L, -1, forwarded->name);
+    for (int i = 1; i <= forwarded->count; i++) {
+        peri_move_value(move, forwarded->from, i, L, "timer data", PERI_MOVE_STRICT, NULL);
+    }
+    lua_call(L, forwarded->count, 2);
+    if (lua_isinteger(L, -2)) {
+        forwarded->id = lua_tointeger(L, -2);
+    } else {
+        (void)snprintf(forwarded->why, sizeof forwarded->why, "%s", luaL_tolstring(L, -1, NULL));
+    }
+    return 0;
+}
+
+/// A handler that waits in a generation of old has its timers in the one that serves now: so they
+/// outlive it.
+static int forward(lua_State *L, struct peri_vm *vm, const char *name) {
+    struct forwarded forwarded = {.vm = vm, .from = L, .count = lua_gettop(L), .name = name};
+    if (lua_isfunction(L, 2)) {
+        return luaL_error(L,
+                          "generation %d serves by now: a function would end with this one, name "
+                          "one of the script's timers",
+                          (int)vm->heir->generation);
+    }
+    lua_State *heir = vm->heir->L; // at rest
+    peri_vm_enter_host(vm->heir);
+    lua_pushcfunction(heir, call_forwarded);
+    lua_pushlightuserdata(heir, &forwarded);
+    if (lua_pcall(heir, 1, 0, 0) != LUA_OK) {
+        const char *why = lua_tostring(heir, -1);
+        (void)snprintf(forwarded.why, sizeof forwarded.why, "%s", why ? why : "(no text)");
+        forwarded.raises = true;
+    }
+    lua_settop(heir, 0);
+    if (forwarded.raises) {
+        return luaL_error(L, "%s", forwarded.why);
+    }
+    if (forwarded.why[0] != '\0') {
+        lua_pushnil(L);
+        lua_pushstring(L, forwarded.why);
+        return 2;
+    }
+    lua_pushinteger(L, forwarded.id);
+    return 1;
 }
 
 /// ws.after(seconds, name | fn[, data]) -> id, or nil, message
 static int ws_after(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
+    if (vm->heir) {
+        return forward(L, vm, "after");
+    }
     uint64_t delay_ns = check_delay(L, 1, 0, "after");
     check_call(L, vm, 2);
     lua_settop(L, 3);
@@ -269,6 +379,9 @@ static void note_beat(lua_State *L, lua_Integer id) {
 /// ws.every(seconds, name | fn[, data[, key]]) -> id, or nil, message
 static int ws_every(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
+    if (vm->heir) {
+        return forward(L, vm, "every");
+    }
     uint64_t period_ns = check_delay(L, 1, PERI_EVERY_MIN_S, "every");
     check_call(L, vm, 2);
     lua_settop(L, 4);
@@ -295,6 +408,9 @@ static int ws_every(lua_State *L) {
         return push_full(L, vm);
     }
     timer = push_timer(L, vm, period_ns);
+    if (lua_type(L, 2) == LUA_TSTRING) {
+        timer->id = beat_id(L);
+    }
     timer->repeats = true; // from here its end forgets its beat too
     lua_pushvalue(L, 4);
     lua_setiuservalue(L, -2, VALUE_KEY);
@@ -305,25 +421,33 @@ static int ws_every(lua_State *L) {
     return 1;
 }
 
+/// Ends a timer. Never raises. @return false: there is none of this id (any more)
+static bool cancel(const struct peri_vm *vm, lua_Integer id) {
+    lua_State *L = vm->L; // at rest
+    peri_vm_push(L, PERI_SLOT_TIMERS);
+    lua_rawgeti(L, -1, id);
+    struct peri_timer *timer = lua_touserdata(L, -1);
+    bool found = timer && !timer->cancelled && !(timer->busy && !timer->repeats);
+    if (found && timer->busy) { // its handler runs or waits: that goes on, and ends it
+        timer->cancelled = true;
+        peri_alarms_clear(peri_host_alarms(vm->host), &timer->alarm);
+    } else if (found) {
+        forget(L, timer, -1);
+    }
+    lua_pop(L, 2);
+    return found;
+}
+
 /// ws.cancel(id) -> true, or nil when there is no such timer (any more)
 static int ws_cancel(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
     peri_vm_check_acting(L, vm);
     lua_Integer id = luaL_checkinteger(L, 1);
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    lua_rawgeti(L, -1, id);
-    struct peri_timer *timer = lua_touserdata(L, -1);
-    if (!timer || timer->cancelled || (timer->busy && !timer->repeats)) {
-        lua_pushnil(L);
-        return 1;
-    }
-    if (timer->busy) { // its handler runs or waits: that goes on, and ends it
-        timer->cancelled = true;
-        peri_alarms_clear(peri_host_alarms(vm->host), &timer->alarm);
+    if (cancel(vm->heir ? vm->heir : vm, id)) {
+        lua_pushboolean(L, 1);
     } else {
-        forget(L, timer, -1);
+        lua_pushnil(L);
     }
-    lua_pushboolean(L, 1);
     return 1;
 }
 
@@ -371,11 +495,120 @@ void peri_timers_check(lua_State *L, struct peri_vm *vm) {
     lua_pop(L, 2);
 }
 
+/// What has been declared while loading is the beat that was there: the same one, if its period is.
+/// Else a new timer on top of the stack takes the place of the old. stack of `from`: the old one on
+/// top. [-0, +0 or +1]
+static struct peri_timer *take_over(lua_State *L, struct peri_vm *vm, lua_State *from,
+                                    const struct peri_timer *old, struct peri_move *move) {
+    int source = lua_gettop(from);
+    peri_vm_push(L, PERI_SLOT_TIMERS);
+    if (lua_rawgeti(L, -1, old->id) == LUA_TUSERDATA) {
+        struct peri_timer *declared = lua_touserdata(L, -1);
+        declared->due_ns = declared->delay_ns == old->delay_ns ? old->alarm.at_ns : 0;
+        lua_pop(L, 2);
+        return declared;
+    }
+    lua_pop(L, 2);
+    int top = lua_gettop(L);
+    struct peri_timer *timer = lua_newuserdatauv(L, sizeof *timer, 3);
+    *timer = (struct peri_timer){
+        .vm = vm,
+        .delay_ns = old->delay_ns,
+        .due_ns = old->alarm.at_ns,
+        .id = old->id,
+    };
+    timer->alarm.due = timer_due;
+    peri_list_init(&timer->link);
+    char what[128];
+    for (int value = VALUE_CALL; value <= VALUE_KEY; value++) {
+        lua_getiuservalue(from, source, value);
+        (void)snprintf(what, sizeof what, "data of timer %lld", (long long)old->id);
+        peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
+        lua_settop(from, source);
+        lua_setiuservalue(L, top + 1, value);
+    }
+    if (old->repeats) {
+        timer->repeats = true;
+        lua_settop(L, 1);
+        lua_getiuservalue(L, 1, VALUE_CALL);
+        lua_pushnil(L);
+        lua_getiuservalue(L, 1, VALUE_KEY);
+        note_beat(L, timer->id);
+        lua_settop(L, 1);
+    }
+    list(L, timer);
+    return timer;
+}
+
+/// Looks at one timer of the generation before. stack of `from`: it
+static void adopt(lua_State *L, struct peri_vm *vm, lua_State *from, struct peri_timer *old,
+                  struct peri_move *move, struct peri_handover_report *report) {
+    lua_getiuservalue(from, 1, VALUE_CALL);
+    if (lua_type(from, 2) != LUA_TSTRING) {
+        report->functions++;
+        return;
+    }
+    size_t len;
+    const char *name = lua_tolstring(from, 2, &len);
+    peri_vm_push(L, PERI_SLOT_NAMED);
+    lua_pushlstring(L, name, len);
+    bool known = lua_rawget(L, -2) == LUA_TFUNCTION;
+    lua_settop(L, 0);
+    lua_settop(from, 1);
+    if (!known) {
+        report->names++;
+        return;
+    }
+    if (old->cancelled || (old->busy && !old->repeats)) {
+        return; // it ends with its handler, where that is
+    }
+    struct peri_timer *timer = take_over(L, vm, from, old, move);
+    timer->before = old;
+    report->timers++;
+    lua_settop(L, 0);
+}
+
+void peri_timers_adopt(lua_State *L, struct peri_vm *vm, struct peri_vm *before,
+                       struct peri_move *move, struct peri_handover_report *report) {
+    lua_State *from = before->L;
+    int top = lua_gettop(L);
+    if (!lua_checkstack(from, LUA_MINSTACK)) {
+        peri_raise_memory(L);
+    }
+    lua_settop(L, 0);
+    for (struct peri_list *at = before->timers.next; at != &before->timers; at = at->next) {
+        struct peri_timer *old = PERI_CONTAINER(at, struct peri_timer, link);
+        lua_settop(from, 0);
+        peri_vm_push(from, PERI_SLOT_TIMERS);
+        lua_rawgeti(from, -1, old->id);
+        lua_replace(from, 1);
+        adopt(L, vm, from, old, move, report);
+    }
+    lua_settop(from, 0);
+    lua_settop(L, top);
+}
+
+void peri_timers_hand_over(struct peri_vm *before, struct peri_vm *vm) {
+    for (struct peri_list *at = vm->timers.next; at != &vm->timers; at = at->next) {
+        struct peri_timer *timer = PERI_CONTAINER(at, struct peri_timer, link);
+        struct peri_timer *old = timer->before;
+        timer->before = NULL;
+        if (old && old->busy) {
+            old->heir = timer;
+            timer->busy = true;
+            timer->skipped = old->skipped;
+        }
+    }
+    peri_timers_end(before);
+}
+
 void peri_timers_begin(struct peri_vm *vm) {
     uint64_t now_ns = peri_alarms_now(peri_host_alarms(vm->host));
     for (struct peri_list *at = vm->timers.next; at != &vm->timers; at = at->next) {
         struct peri_timer *timer = PERI_CONTAINER(at, struct peri_timer, link);
-        arm(timer, now_ns + timer->delay_ns);
+        if (!peri_alarm_is_set(&timer->alarm)) {
+            arm(timer, timer->due_ns ? timer->due_ns : now_ns + timer->delay_ns);
+        }
     }
 }
 
@@ -393,6 +626,15 @@ static const luaL_Reg ws_functions[] = {
     {"sleep", ws_sleep}, {NULL, NULL},
 };
 
+static int move_gc(lua_State *L) {
+    peri_move_free(*(struct peri_move **)lua_touserdata(L, 1));
+    return 0;
+}
+
 void peri_timer_open(lua_State *L, struct peri_vm *vm) {
+    luaL_newmetatable(L, MOVE);
+    lua_pushcfunction(L, move_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
     peri_vm_register(L, vm, ws_functions);
 }

@@ -294,7 +294,8 @@ static int read_field(lua_State *L) {
     struct peri_script *script = lua_touserdata(L, 2);
     loosen(&run->vm->limits);
     peri_vm_set_cap(run->vm);
-    peri_fields_read(L, script, run->vm, 3);
+    peri_fields_read(L, run->vm, 3);
+    peri_script_take_routes(script, run->vm);
     return 0;
 }
 

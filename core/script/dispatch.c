@@ -3,8 +3,11 @@
 
 #include "base/log.h"
 #include "script/api.h"
+#include "script/data.h"
 #include "script/host_private.h"
+#include "script/reload.h"
 #include "script/reply.h"
+#include "script/watcher.h"
 
 static struct peri_script *script_of(const struct peri_host *host, uint32_t number) {
     return host->scripts[number - 1];
@@ -36,7 +39,7 @@ static const uint64_t OVER_NS = 1000000000;
 static bool host_admits(void *self, uint32_t number) {
     struct peri_host *host = self;
     const struct peri_script *script = script_of(host, number);
-    struct peri_vm *vm = script->vm;
+    struct peri_vm *vm = script->is_gone ? NULL : script->vm;
     uint64_t now_ns = peri_alarms_now(host->alarms);
     if (!vm || !peri_vm_is_over(vm)) {
         return vm && now_ns >= vm->rest_until_ns;
@@ -57,9 +60,9 @@ static void run_exchange(struct peri_host *host, const struct peri_entry *entry,
                          uint64_t exchange, struct peri_request *request,
                          struct peri_params *params, struct peri_str remote) {
     struct peri_vm *vm = script_of(host, script)->vm;
-    struct peri_task *task = peri_door_task(vm, entry);
+    struct peri_task *task = vm ? peri_door_task(vm, entry) : NULL;
     if (!task) {
-        peri_reply_status(vm, exchange, 503);
+        peri_reply_status(host->hub, exchange, 503);
         return;
     }
     task->exchange = exchange;
@@ -83,23 +86,8 @@ static void host_request(void *self, uint32_t script, uint64_t exchange,
 
 // open ----------------------------------------------------------------------------------------
 
-/// What `upgrade` gave becomes conn.data.
-static void take_data(lua_State *L, const struct peri_task *task) {
-    peri_vm_push(L, PERI_SLOT_UPGRADES);
-    if (lua_rawgeti(L, -1, (lua_Integer)task->exchange) != LUA_TNIL) {
-        lua_pushnil(L);
-        lua_rawseti(L, -3, (lua_Integer)task->exchange);
-        peri_vm_push(L, PERI_SLOT_DATA);
-        peri_conn_push(L, task->key);
-        lua_pushvalue(L, -3);
-        lua_rawset(L, -3);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 2);
-}
-
 static int open_prepare(lua_State *L, struct peri_task *task) {
-    take_data(L, task);
+    peri_data_take_upgrade(L, task->vm, task->key, task->exchange);
     if (task->vm->handler[PERI_ON_OPEN] == LUA_NOREF) {
         return -1;
     }
@@ -115,22 +103,10 @@ static const struct peri_entry open_entry = {
     .raised = close_1011,
 };
 
-/// True when there is data of upgrade's for the exchange. Allocates nothing.
-static bool has_data(const struct peri_vm *vm, uint64_t exchange) {
-    peri_vm_push(vm->L, PERI_SLOT_UPGRADES);
-    bool found = lua_rawgeti(vm->L, -1, (lua_Integer)exchange) != LUA_TNIL;
-    lua_pop(vm->L, 2);
-    return found;
-}
-
-/// Setting to nil what is there, or is not, allocates nothing.
 static void host_abandon(void *self, uint32_t script, uint64_t exchange) {
-    const struct peri_vm *vm = script_of(self, script)->vm;
+    struct peri_vm *vm = script_of(self, script)->vm;
     if (vm) {
-        peri_vm_push(vm->L, PERI_SLOT_UPGRADES);
-        lua_pushnil(vm->L);
-        lua_rawseti(vm->L, -2, (lua_Integer)exchange);
-        lua_pop(vm->L, 1);
+        peri_data_abandon(vm, exchange);
     }
 }
 
@@ -138,7 +114,7 @@ static enum peri_answer host_open(void *self, peri_key key, uint64_t exchange,
                                   struct peri_request *request) {
     struct peri_host *host = self;
     struct peri_vm *vm = vm_of(host, key);
-    if (!vm || (vm->handler[PERI_ON_OPEN] == LUA_NOREF && !has_data(vm, exchange))) {
+    if (!vm || (vm->handler[PERI_ON_OPEN] == LUA_NOREF && !peri_data_has_upgrade(vm, exchange))) {
         return PERI_DONE;
     }
     struct peri_task *task = peri_door_task(vm, &open_entry);
@@ -258,24 +234,22 @@ static enum peri_answer host_close(void *self, peri_key key, int code, struct pe
     return run_event(self, key, &close_entry, code, reason);
 }
 
-/// Setting a field to nil that is there, or is not, allocates nothing and so can't raise.
 static void host_forget(void *self, peri_key key) {
-    const struct peri_vm *vm = vm_of(self, key);
+    struct peri_vm *vm = vm_of(self, key);
     if (vm) {
-        peri_vm_push(vm->L, PERI_SLOT_DATA);
-        peri_conn_push(vm->L, key);
-        lua_pushnil(vm->L);
-        lua_rawset(vm->L, -3);
-        lua_pop(vm->L, 1);
+        peri_data_forget(vm, key);
     }
 }
 
-static int host_charge(void *self, uint32_t script, int64_t bytes) {
+static int host_charge(void *self, uint32_t number, int64_t bytes) {
     const struct peri_host *host = self;
-    if (script == PERI_SHARED || script > host->script_count || !script_of(host, script)->vm) {
+    if (number == PERI_SHARED || number > host->script_count) {
         return PERI_OK;
     }
-    return peri_vm_charge(script_of(host, script)->vm, bytes);
+    struct peri_script *script = script_of(host, number);
+    int status = script->vm ? peri_vm_charge(script->vm, bytes) : PERI_OK;
+    script->charged += status == PERI_OK ? bytes : 0;
+    return status;
 }
 
 static void host_wake(void *self) {
@@ -297,6 +271,8 @@ void peri_host_set_policy(struct peri_host *host) {
         .forget = host_forget,
         .charge = host_charge,
         .wake = host_wake,
+        .files_changed = peri_host_files_changed,
+        .reload = peri_host_reload,
     };
     peri_host_set_inspection(&host->policy);
 }

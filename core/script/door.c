@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "script/api.h"
 #include "script/host_private.h"
+#include "script/probation.h"
 #include "script/report.h"
 
 /// Coroutines kept for the next event once theirs is over.
@@ -136,6 +137,17 @@ static inline void say_verdict(const struct peri_task *task, enum peri_watch_ver
     }
 }
 
+/// An event is lost to an error.
+static void note_lost(struct peri_task *task) {
+    task->failed = true;
+    if (!task->entry->is_eval) {
+        peri_probation_note(task->vm, task->key);
+    }
+    if (task->entry->raised) {
+        task->entry->raised(task);
+    }
+}
+
 /// The function raised.
 __attribute__((cold, noinline)) static void after_error(lua_State *L, struct peri_task *task,
                                                         bool stopped) {
@@ -143,19 +155,20 @@ __attribute__((cold, noinline)) static void after_error(lua_State *L, struct per
         return; // ws.reject has answered already
     }
     if (task->unwind == PERI_UNWIND_CUT) {
-        peri_report(task, PERI_STR("the wait was cut: the host is stopping"));
+        peri_report(task, task->vm->heir
+                              ? PERI_STR("the wait was cut: another generation serves by now "
+                                         "(reload_wait_s)")
+                              : PERI_STR("the wait was cut: the host is stopping"));
     } else if (!stopped) { // else the verdict says it
         peri_report_error(L, task);
     }
-    if (task->entry->raised) {
-        task->entry->raised(task);
-    }
-    task->failed = true;
+    note_lost(task);
 }
 
 static inline void after_call(lua_State *L, struct peri_task *task, int status) {
     bool stopped = false;
     peri_vm_enter_host(task->vm);
+    task->vm->events++;
     if (status == LUA_OK || status == LUA_YIELD) {
         if (task->entry->returned) {
             task->entry->returned(L, task);
@@ -310,10 +323,7 @@ static enum peri_answer run(struct peri_task *task, int arguments) {
         if (task->at == begun && !task->waited) {
             task->at++; // not even begun, and lost all the same: else it would be tried for ever
         }
-        task->failed = true;
-        if (task->entry->raised) {
-            task->entry->raised(task);
-        }
+        note_lost(task);
         if (task->waited || task->at >= task->count) {
             break;
         }

@@ -61,6 +61,28 @@ const char *peri_fields_meant(const char *name) {
     return meant;
 }
 
+/// Puts the functions of the field, a table of them by name, into a table of the registry.
+static void read_functions(lua_State *L, int table, const char *field, enum peri_slot slot) {
+    lua_getfield(L, table, field);
+    if (!lua_isnil(L, -1)) {
+        if (!lua_istable(L, -1)) {
+            luaL_error(L, "field '%s' must be a table of functions", field);
+        }
+        int functions = lua_gettop(L);
+        peri_vm_push(L, slot);
+        lua_pushnil(L);
+        while (lua_next(L, functions)) {
+            if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1)) {
+                luaL_error(L, "field '%s' must be a table of functions, by name", field);
+            }
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, -4);
+        }
+    }
+    lua_settop(L, table);
+}
+
 static void read_handlers(lua_State *L, struct peri_vm *vm, int table) {
     for (int i = 0; i < PERI_HANDLERS; i++) {
         lua_getfield(L, table, peri_handler_names[i]);
@@ -74,24 +96,8 @@ static void read_handlers(lua_State *L, struct peri_vm *vm, int table) {
         }
         vm->handler[i] = luaL_ref(L, LUA_REGISTRYINDEX);
     }
-    lua_getfield(L, table, "timers");
-    if (!lua_isnil(L, -1)) {
-        if (!lua_istable(L, -1)) {
-            luaL_error(L, "field 'timers' must be a table of functions");
-        }
-        int timers = lua_gettop(L);
-        peri_vm_push(L, PERI_SLOT_NAMED);
-        lua_pushnil(L);
-        while (lua_next(L, timers)) {
-            if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1)) {
-                luaL_error(L, "field 'timers' must be a table of functions, by name");
-            }
-            lua_pushvalue(L, -2);
-            lua_insert(L, -2);
-            lua_rawset(L, -4);
-        }
-    }
-    lua_settop(L, table);
+    read_functions(L, table, "timers", PERI_SLOT_NAMED);
+    read_functions(L, table, "migrate", PERI_SLOT_MIGRATE);
 }
 
 /// The text of a field that is one string or a list of strings, as a list on the stack. [-0, +1]
@@ -119,8 +125,7 @@ static lua_Integer push_strings(lua_State *L, int table, const char *name) {
     return n;
 }
 
-/// Replaces the route that the path gave. What is wrong is found before anything is replaced.
-static void read_routes(lua_State *L, struct peri_script *script, int table) {
+static void read_routes(lua_State *L, struct peri_vm *vm, int table) {
     lua_Integer n = push_strings(L, table, "route");
     for (lua_Integer i = 1; i <= n; i++) {
         size_t len;
@@ -148,16 +153,16 @@ static void read_routes(lua_State *L, struct peri_script *script, int table) {
             peri_raise_memory(L);
         }
     }
-    peri_script_free_routes(script->routes, script->route_count);
-    script->routes = routes;
-    script->route_count = count;
+    peri_script_free_routes(vm->routes, vm->route_count); // of another table, for `check`
+    vm->routes = routes;
+    vm->route_count = count;
 }
 
 static bool is_token(struct peri_str text) {
     return peri_field_is_valid(text, PERI_STR(""));
 }
 
-static void read_protocols(lua_State *L, struct peri_script *script, int table) {
+static void read_protocols(lua_State *L, struct peri_vm *vm, int table) {
     lua_Integer n = push_strings(L, table, "protocols");
     size_t bytes = 0;
     for (lua_Integer i = 1; i <= n; i++) {
@@ -187,9 +192,9 @@ static void read_protocols(lua_State *L, struct peri_script *script, int table) 
         at += len;
         lua_pop(L, 1);
     }
-    peri_free(script->protocols);
-    script->protocols = list;
-    script->protocol_count = (size_t)n;
+    peri_free(vm->protocols);
+    vm->protocols = list;
+    vm->protocol_count = (size_t)n;
 }
 
 /// Takes the limit whose name and value are on top.
@@ -262,12 +267,11 @@ static void read_settings(lua_State *L, struct peri_vm *vm, int table) {
     lua_settop(L, table);
 }
 
-void peri_fields_read(lua_State *L, struct peri_script *script, struct peri_vm *vm, int table) {
-    read_routes(L, script, table);
-    script->has_said = true;
+void peri_fields_read(lua_State *L, struct peri_vm *vm, int table) {
+    read_routes(L, vm, table);
     read_settings(L, vm, table);
     read_limits(L, vm, table);
     read_handlers(L, vm, table);
-    read_protocols(L, script, table);
+    read_protocols(L, vm, table);
     lua_settop(L, table);
 }

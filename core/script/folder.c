@@ -73,14 +73,13 @@ void peri_script_free(struct peri_script *script) {
     }
     peri_vm_free(script->vm);
     peri_script_free_routes(script->routes, script->route_count);
-    peri_free(script->protocols);
     peri_free(script->record.timing);
     peri_free(script->name);
     peri_free(script->path);
     peri_free(script);
 }
 
-static int add_script(struct peri_host *host, const char *relative) {
+int peri_host_add_script(struct peri_host *host, const char *relative) {
     struct peri_script **scripts =
         peri_realloc(host->scripts, (host->script_count + 1) * sizeof(struct peri_script *));
     if (!scripts) {
@@ -103,8 +102,11 @@ static int add_script(struct peri_host *host, const char *relative) {
         goto fail;
     }
     script->route_count = 1;
+    script->host = host;
+    script->traits.limits = host->limits;
     peri_buffer_deinit(&path);
     scripts[host->script_count++] = script;
+    script->number = (uint32_t)host->script_count;
     return PERI_OK;
 fail:
     peri_buffer_deinit(&path);
@@ -128,44 +130,54 @@ static bool is_inside(const struct inside *folder, const struct stat *info) {
     return folder != NULL;
 }
 
-static int scan(struct peri_host *host, const char *relative, const struct inside *above,
-                struct peri_buffer *error);
+/// What a walk needs wherever it is.
+struct walk {
+    const char *dir;
+    peri_folder_found *found;
+    void *arg;
+    struct peri_buffer *error;
+};
 
-static int take_entry(struct peri_host *host, const char *relative, const char *name,
-                      const struct inside *folder, struct peri_buffer *error) {
+static int walk_folder(const struct walk *walk, const char *relative, const struct inside *above);
+
+static int take_entry(const struct walk *walk, const char *relative, const char *name,
+                      const struct inside *folder) {
     struct peri_buffer path = {0};
     struct stat info;
-    int status = peri_buffer_printf(&path, "%s/%s%s%s%c", host->dir, relative, *relative ? "/" : "",
+    int status = peri_buffer_printf(&path, "%s/%s%s%s%c", walk->dir, relative, *relative ? "/" : "",
                                     name, 0);
     if (status == PERI_OK && stat((const char *)path.ptr, &info) == 0) {
-        const char *inner = (const char *)path.ptr + strlen(host->dir) + 1;
+        const char *inner = (const char *)path.ptr + strlen(walk->dir) + 1;
         if (S_ISDIR(info.st_mode)) {
             bool enters = is_script_folder(name) && folder->depth < DEPTH_MAX;
-            if (enters && is_inside(folder, &info)) {
+            bool circles = enters && is_inside(folder, &info);
+            if (circles && walk->error) {
                 peri_log(PERI_LOG_WARN, "%s: a link to a folder above it is left out",
                          (const char *)path.ptr);
-            } else if (enters) {
-                status = scan(host, inner, folder, error);
+            } else if (enters && !circles) {
+                status = walk_folder(walk, inner, folder);
             }
         } else if (S_ISREG(info.st_mode) && is_script_name(name, folder->depth == 0)) {
-            status = add_script(host, inner);
+            status = walk->found(walk->arg, inner);
         }
     }
     peri_buffer_deinit(&path);
     return status;
 }
 
-static int scan(struct peri_host *host, const char *relative, const struct inside *above,
-                struct peri_buffer *error) {
+static int walk_folder(const struct walk *walk, const char *relative, const struct inside *above) {
     struct peri_buffer path = {0};
     struct stat info;
-    if (peri_buffer_printf(&path, "%s/%s%c", host->dir, relative, 0) != PERI_OK) {
+    if (peri_buffer_printf(&path, "%s/%s%c", walk->dir, relative, 0) != PERI_OK) {
         return PERI_E_MEMORY;
     }
     bool found = stat((const char *)path.ptr, &info) == 0;
     DIR *dir = found ? opendir((const char *)path.ptr) : NULL;
     if (!dir) {
-        PERI_IGNORE(peri_buffer_printf(error, "%s: %s", (const char *)path.ptr, strerror(errno)));
+        if (walk->error) {
+            PERI_IGNORE(
+                peri_buffer_printf(walk->error, "%s: %s", (const char *)path.ptr, strerror(errno)));
+        }
         peri_buffer_deinit(&path);
         return PERI_E_SYSTEM;
     }
@@ -174,11 +186,21 @@ static int scan(struct peri_host *host, const char *relative, const struct insid
     int status = PERI_OK;
     for (struct dirent *entry; status == PERI_OK && (entry = readdir(dir));) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            status = take_entry(host, relative, entry->d_name, &folder, error);
+            status = take_entry(walk, relative, entry->d_name, &folder);
         }
     }
     closedir(dir);
     return status;
+}
+
+int peri_folder_walk(const char *dir, peri_folder_found *found, void *arg,
+                     struct peri_buffer *error) {
+    const struct walk walk = {dir, found, arg, error};
+    return walk_folder(&walk, "", NULL);
+}
+
+static int add_found(void *arg, const char *relative) {
+    return peri_host_add_script(arg, relative);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -187,7 +209,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 int peri_folder_scan(struct peri_host *host, struct peri_buffer *error) {
-    int status = scan(host, "", NULL, error);
+    int status = peri_folder_walk(host->dir, add_found, host, error);
     if (status == PERI_OK && host->script_count > 0) {
         qsort(host->scripts, host->script_count, sizeof(struct peri_script *), by_name);
         for (size_t i = 0; i < host->script_count; i++) {

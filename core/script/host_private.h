@@ -1,13 +1,17 @@
 // What the files of script/ share about the host: its scripts and its services.
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/buffer.h"
 #include "script/alarm.h"
 #include "script/host.h"
 #include "script/ids.h"
+#include "script/reload.h"
 #include "script/sections.h"
 #include "script/vm.h"
 
+struct peri_watcher;
 struct peri_timing;
 
 /// What operators hear of a script, over all its generations (inspect.c).
@@ -21,37 +25,41 @@ struct peri_record {
 
 /// One file of DIR that answers at a route.
 struct peri_script {
-    uint32_t number;    ///< in the hub, from 1
-    char *name;         ///< path in DIR without ".lua": "games/quiz"; owned
-    char *path;         ///< as messages say it: "scripts/games/quiz.lua"; owned
-    struct peri_vm *vm; ///< its generation; NULL when it failed to load
-    char **routes;      ///< owned
-    bool has_said;      ///< the routes are the script's own word; else they are a guess by its path
+    struct peri_host *host;
+    uint32_t number;     ///< in the hub, from 1; never given to another one
+    char *name;          ///< path in DIR without ".lua": "games/quiz"; owned
+    char *path;          ///< as messages say it: "scripts/games/quiz.lua"; owned
+    struct peri_vm *vm;  ///< the generation that serves; NULL when none does
+    uint32_t generation; ///< number of the newest that has served
+    char **routes;       ///< owned
     size_t route_count;
+    bool has_said; ///< the routes are the script's own word; else they are a guess by its path
     struct peri_traits traits;
-    struct peri_str *protocols; ///< owned, with their bytes
-    size_t protocol_count;
     struct peri_str config; ///< its section, as JSON; borrowed, empty for none
     struct peri_record record;
+    int64_t charged; ///< bytes in the hub: they are each generation's in turn
+    bool is_gone;    ///< its file is, for good: no route leads here
+    struct peri_reloader reloader;
 };
 
 struct peri_host {
-    char *dir;      ///< as the user named it
-    char *real_dir; ///< resolved
+    char *dir; ///< as the user named it
     const struct peri_limits *limits;
     struct peri_hub *hub;
+    struct peri_router *router; ///< from peri_host_load on; borrowed
     struct peri_policy policy;
     struct peri_alarms *alarms;
     struct peri_ids ids;
-    int64_t last_timer; ///< id given to the last timer of any script
+    atomic_int_least64_t last_timer; ///< id given to the last timer that has no name
     struct peri_script **scripts;
     size_t script_count;
     struct peri_watchdog *watchdog; ///< NULL: nobody watches
-    struct peri_buffer json;        ///< scratch of peri_json_encode
     struct peri_section *sections;
     size_t section_count;
     char *config_paths[PERI_CONFIG_LAYERS]; ///< as messages say them; owned; NULL: was not read
+    struct peri_watcher *watcher;           ///< of files that change
     bool is_measuring;                      ///< how long handlers take
+    bool stopping;                          ///< no more reloads, and waits are cut
 };
 
 static inline struct peri_alarms *peri_host_alarms(struct peri_host *host) {
@@ -85,6 +93,19 @@ void peri_host_set_policy(struct peri_host *host);
 /// that its path gives.
 PERI_MUST_CHECK int peri_folder_scan(struct peri_host *host, struct peri_buffer *error);
 
+/// Takes the path in DIR of a script that was found.
+/// @return PERI_OK, or a status that ends the walk
+typedef int peri_folder_found(void *arg, const char *relative);
+
+/// Walks the files of DIR that are scripts, in no order. Any thread may.
+/// @return PERI_OK; PERI_E_SYSTEM: a folder can't be read; PERI_E_MEMORY; or what `found` returned
+PERI_MUST_CHECK int peri_folder_walk(const char *dir, peri_folder_found *found, void *arg,
+                                     struct peri_buffer *error);
+
+/// Adds a script to the host, behind the others.
+/// @return PERI_OK; PERI_E_MEMORY
+PERI_MUST_CHECK int peri_host_add_script(struct peri_host *host, const char *relative);
+
 /// @return owned, NUL-terminated; NULL without memory
 PERI_MUST_CHECK char *peri_text_copy(struct peri_str text);
 
@@ -99,8 +120,19 @@ PERI_MUST_CHECK int peri_host_add_routes(const struct peri_host *host,
                                          const struct peri_script *script,
                                          struct peri_router *router, struct peri_buffer *error);
 
-/// Loads a script: its first generation. What fails is logged, and leaves script->vm NULL.
-void peri_script_load(struct peri_host *host, struct peri_script *script);
+/// Makes the host's routes anew, of all scripts that are not gone.
+/// @param script with `vm`: as if this script's were those of this VM, which has loaded; NULL: as
+///               they are
+/// @return and error: as peri_host_load; the routes stay as they were unless PERI_OK
+PERI_MUST_CHECK int peri_host_route(struct peri_host *host, const struct peri_script *script,
+                                    const struct peri_vm *vm, struct peri_buffer *error);
+
+/// The routes that the VM's table named become the script's; where it named none, those stay.
+void peri_script_take_routes(struct peri_script *script, struct peri_vm *vm);
+
+/// Loads a script at the host's start: its first generation. What fails is logged, and leaves
+/// script->vm NULL.
+void peri_script_load(struct peri_script *script);
 
 void peri_script_free_routes(char **routes, size_t count);
 void peri_script_free(struct peri_script *script); ///< NULL does nothing

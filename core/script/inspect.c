@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "hub/room.h"
 #include "script/api.h"
+#include "script/handover.h"
 #include "script/host_private.h"
 #include "script/sandbox.h"
 #include "script/show.h"
@@ -102,6 +103,18 @@ static void tell_vm(const struct peri_vm *vm, struct peri_script_status *out) {
     }
 }
 
+static void tell_reload(const struct peri_script *script, uint64_t now_ns,
+                        struct peri_script_status *out) {
+    const struct peri_reloader *reloader = &script->reloader;
+    out->is_loading = reloader->loading || reloader->wanted;
+    out->is_moving = peri_handover_lasts(script);
+    // Until it is over, or the generation before is back.
+    out->is_on_probation = (script->vm && script->vm->probation) || reloader->takes_back;
+    out->reload = reloader->outcome;
+    out->reload_why = peri_str_of(reloader->why);
+    out->reload_age_ns = reloader->outcome == PERI_RELOAD_NONE ? 0 : now_ns - reloader->at_ns;
+}
+
 static bool host_status(void *self, size_t *cursor, struct peri_script_status *out) {
     const struct peri_host *host = self;
     if (*cursor >= host->script_count) {
@@ -124,6 +137,7 @@ static bool host_status(void *self, size_t *cursor, struct peri_script_status *o
     if (script->vm) {
         tell_vm(script->vm, out);
     }
+    tell_reload(script, now_ns, out);
     if (record->timing) {
         tell_times(record->timing, now_ns, out);
     }

@@ -1,4 +1,5 @@
-// Loading a script: compile, run, read the table it returns, fill its state, run `start`.
+#include "script/load.h"
+
 #include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>
@@ -13,11 +14,11 @@
 
 /// What the steps share; it lives on the loader's C stack.
 struct load {
-    struct peri_host *host;
-    struct peri_script *script;
     struct peri_vm *vm;
+    struct peri_str config;
     struct peri_buffer source; ///< until the VM keeps it
     struct peri_str text;      ///< of it
+    const lua_Integer *from;   ///< for `start`
     int table;                 ///< registry reference of what the file returned
     bool done;                 ///< the step that ran last has succeeded
 };
@@ -33,7 +34,7 @@ static int open_vm(lua_State *L) {
 static int set_config(lua_State *L) {
     struct load *load = lua_touserdata(L, 1);
     peri_vm_push(L, PERI_SLOT_WS);
-    struct peri_str text = load->script->config;
+    struct peri_str text = load->config;
     if (text.len == 0 || peri_json_decode(L, text) != 1) {
         lua_newtable(L);
     }
@@ -49,7 +50,7 @@ static struct load *load_of(const struct peri_task *task) {
 
 static int file_prepare(lua_State *L, struct peri_task *task) {
     const struct load *load = load_of(task);
-    lua_pushfstring(L, "@%s", load->script->path);
+    lua_pushfstring(L, "@%s", load->vm->file);
     if (peri_sandbox_load(L, load->text, lua_tostring(L, -1)) != LUA_OK) {
         return lua_error(L);
     }
@@ -60,7 +61,7 @@ static int file_prepare(lua_State *L, struct peri_task *task) {
 static void file_returned(lua_State *L, struct peri_task *task) {
     struct load *load = load_of(task);
     if (!lua_istable(L, 2)) {
-        luaL_error(L, "%s: a script returns a table of handlers, not a %s", load->script->path,
+        luaL_error(L, "%s: a script returns a table of handlers, not a %s", load->vm->file,
                    lua_gettop(L) < 2 ? "nothing" : luaL_typename(L, 2));
     }
     load->table = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -75,8 +76,13 @@ static const struct peri_entry file_entry = {
 };
 
 static int start_prepare(lua_State *L, struct peri_task *task) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->vm->handler[PERI_ON_START]);
-    lua_pushnil(L); // from: there was no version before
+    const lua_Integer *from = load_of(task)->from;
+    peri_vm_push_handler(L, task->vm, PERI_ON_START);
+    if (from) {
+        lua_pushinteger(L, *from);
+    } else {
+        lua_pushnil(L);
+    }
     return 1;
 }
 
@@ -137,80 +143,81 @@ static int read_table(lua_State *L) {
     struct load *load = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, load->table);
     int table = lua_gettop(L);
-    peri_fields_read(L, load->script, load->vm, table);
+    peri_fields_read(L, load->vm, table);
     warn_of_misspelt(L, load->vm, table);
     luaL_unref(L, LUA_REGISTRYINDEX, load->table);
     peri_timers_check(L, load->vm);
-    peri_state_fill(L);
     return 0;
 }
 
 // All of it -------------------------------------------------------------------------------------
 
+int peri_load_read(const struct peri_vm *vm, const char *path, struct peri_buffer *out) {
+    if (!vm->relives) {
+        return peri_folder_read(path, out);
+    }
+    const struct peri_source *source = peri_sources_get(vm->relives, path);
+    errno = ENOENT;
+    return source ? peri_buffer_append_str(out, peri_buffer_str(&source->text)) : PERI_E_SYSTEM;
+}
+
 static bool read_source(struct load *load) {
+    struct peri_vm *vm = load->vm;
     errno = 0;
-    int status = peri_folder_read(load->script->path, &load->source);
+    int status = peri_load_read(vm, vm->file, &load->source);
     if (status == PERI_OK) {
-        const struct peri_source *kept =
-            peri_sources_keep(&load->vm->sources, load->script->path, &load->source);
+        const struct peri_source *kept = peri_sources_keep(&vm->sources, vm->file, &load->source);
         load->text = peri_buffer_str(kept ? &kept->text : &load->source);
         return true;
     }
-    peri_log(PERI_LOG_ERROR, "%s: %s", load->script->path, peri_folder_why(status));
+    (void)snprintf(vm->last_error, sizeof vm->last_error, "%s: %s", vm->file,
+                   peri_folder_why(status));
+    peri_log(PERI_LOG_ERROR, "%s", vm->last_error);
     return false;
 }
 
-static bool load_steps(struct load *load) {
-    struct peri_vm *vm = load->vm;
-    if (!read_source(load) || peri_vm_protected(vm, open_vm, load) != LUA_OK ||
-        peri_vm_protected(vm, set_config, load) != LUA_OK) {
-        return false;
-    }
-    vm->phase = PERI_LOADING;
-    if (!run_step(load, &file_entry) || peri_vm_protected(vm, read_table, load) != LUA_OK) {
-        return false;
-    }
-    vm->phase = PERI_STARTING;
-    peri_timers_begin(vm);
-    if (vm->handler[PERI_ON_START] != LUA_NOREF && !run_step(load, &start_entry)) {
-        return false;
-    }
-    vm->phase = PERI_SERVING;
-    return true;
-}
-
-static void set_traits(struct peri_script *script) {
-    const struct peri_vm *vm = script->vm;
-    struct peri_traits *traits = &script->traits;
-    traits->has_upgrade = vm->handler[PERI_ON_UPGRADE] != LUA_NOREF;
-    traits->has_open = vm->handler[PERI_ON_OPEN] != LUA_NOREF;
-    traits->has_message = vm->handler[PERI_ON_MESSAGE] != LUA_NOREF;
-    traits->has_drain = vm->handler[PERI_ON_DRAIN] != LUA_NOREF;
-    traits->has_close = vm->handler[PERI_ON_CLOSE] != LUA_NOREF;
-    traits->has_request = vm->handler[PERI_ON_REQUEST] != LUA_NOREF;
-    traits->protocols = script->protocols;
-    traits->protocol_count = script->protocol_count;
-    traits->limits = &vm->limits;
-}
-
-void peri_script_load(struct peri_host *host, struct peri_script *script) {
-    struct load load = {.host = host, .script = script, .table = LUA_NOREF};
-    script->traits.limits = host->limits;
-    load.vm = peri_vm_new(host, host->hub, host->limits);
-    if (!load.vm) {
+struct peri_vm *peri_load_new(const struct peri_script *script) {
+    const struct peri_host *host = script->host;
+    struct peri_vm *vm = peri_vm_new(script->host, host->hub, host->limits);
+    if (!vm) {
         peri_log(PERI_LOG_ERROR, "%s: out of memory", script->path);
-        return;
+        return NULL;
     }
-    load.vm->script = script->number;
-    load.vm->name = script->name;
-    load.vm->file = script->path;
-    if (load_steps(&load)) {
-        script->vm = load.vm;
-        set_traits(script);
-        peri_report_vm(load.vm, PERI_LOG_INFO, PERI_STR("loaded"));
-    } else {
-        peri_report_vm(load.vm, PERI_LOG_ERROR, PERI_STR("not loaded: its route answers 503"));
-        peri_vm_free(load.vm);
-    }
+    vm->script = script->number;
+    vm->name = script->name;
+    vm->file = script->path;
+    vm->generation = script->generation + 1;
+    vm->phase = PERI_LOADING;
+    return vm;
+}
+
+bool peri_load_run(struct peri_vm *vm, struct peri_str config, const struct peri_sources *relives) {
+    struct load load = {.vm = vm, .config = config, .table = LUA_NOREF};
+    vm->relives = relives;
+    bool loaded = read_source(&load) && peri_vm_protected(vm, open_vm, &load) == LUA_OK &&
+                  peri_vm_protected(vm, set_config, &load) == LUA_OK &&
+                  run_step(&load, &file_entry) &&
+                  peri_vm_protected(vm, read_table, &load) == LUA_OK;
+    vm->relives = NULL;
     peri_buffer_deinit(&load.source);
+    return loaded;
+}
+
+bool peri_load_start(struct peri_vm *vm, const lua_Integer *from) {
+    struct load load = {.vm = vm, .from = from, .table = LUA_NOREF};
+    return vm->handler[PERI_ON_START] == LUA_NOREF || run_step(&load, &start_entry);
+}
+
+void peri_load_traits(const struct peri_vm *vm, struct peri_traits *traits) {
+    *traits = (struct peri_traits){
+        .has_upgrade = vm->handler[PERI_ON_UPGRADE] != LUA_NOREF,
+        .has_open = vm->handler[PERI_ON_OPEN] != LUA_NOREF,
+        .has_message = vm->handler[PERI_ON_MESSAGE] != LUA_NOREF,
+        .has_drain = vm->handler[PERI_ON_DRAIN] != LUA_NOREF,
+        .has_close = vm->handler[PERI_ON_CLOSE] != LUA_NOREF,
+        .has_request = vm->handler[PERI_ON_REQUEST] != LUA_NOREF,
+        .protocols = vm->protocols,
+        .protocol_count = vm->protocol_count,
+        .limits = &vm->limits,
+    };
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "script/host_private.h"
+#include "script/load.h"
 #include "script/sandbox.h"
 
 /// Letters, digits, "_" and "-", in parts between dots: no name leads out of a folder.
@@ -28,25 +29,36 @@ static void check_name(lua_State *L, const char *name) {
     }
 }
 
-/// True when the file is there and really lies in DIR, links followed.
+/// True when the file is there and really lies in DIR, links followed. DIR itself may be a link
+/// that leads elsewhere by now.
 static bool is_inside(const struct peri_host *host, const char *path) {
-    char real[PATH_MAX];
-    size_t len = strlen(host->real_dir);
-    return realpath(path, real) && strncmp(real, host->real_dir, len) == 0 && real[len] == '/';
+    char real[PATH_MAX], real_dir[PATH_MAX];
+    if (!realpath(host->dir, real_dir) || !realpath(path, real)) {
+        return false;
+    }
+    size_t len = strlen(real_dir);
+    return strncmp(real, real_dir, len) == 0 && real[len] == '/';
 }
 
-const char *peri_modules_path(lua_State *L, const struct peri_vm *vm, const char *name) {
+/// Whether a module can be loaded from there: for a generation that is brought back, from what it
+/// was loaded from then.
+static bool is_there(const struct peri_vm *vm, const char *path) {
+    return vm->relives ? peri_sources_get(vm->relives, path) != NULL : is_inside(vm->host, path);
+}
+
+const char *peri_modules_path(lua_State *L, struct peri_vm *vm, const char *name) {
     const struct peri_host *host = vm->host;
     check_name(L, name);
     const char *file = luaL_gsub(L, name, ".", "/");
     lua_pushfstring(L, "%s/lib/%s.lua", host->dir, file);
-    if (is_inside(host, lua_tostring(L, -1))) {
+    if (is_there(vm, lua_tostring(L, -1))) {
         return lua_tostring(L, -1);
     }
     const char *slash = strrchr(vm->file, '/');
     lua_pushlstring(L, vm->file, slash ? (size_t)(slash - vm->file) : 0);
     lua_pushfstring(L, "%s/%s.lua", lua_tostring(L, -1), file);
-    if (!is_inside(host, lua_tostring(L, -1))) {
+    if (!is_there(vm, lua_tostring(L, -1))) {
+        vm->missed_module = true;
         luaL_error(L, "module '%s' not found: neither %s nor %s", name, lua_tostring(L, -3),
                    lua_tostring(L, -1));
     }
@@ -66,7 +78,7 @@ static void push_module(lua_State *L, struct peri_vm *vm, const char *path) {
     struct peri_buffer *source = lua_newuserdatauv(L, sizeof *source, 0);
     *source = (struct peri_buffer){0};
     luaL_setmetatable(L, HOLDER);
-    int status = peri_folder_read(path, source);
+    int status = peri_load_read(vm, path, source);
     if (status != PERI_OK) {
         luaL_error(L, "%s: %s", path, peri_folder_why(status));
     }

@@ -8,4 +8,4 @@ void peri_modules_open(lua_State *L, struct peri_vm *vm);
 
 /// Leaves the path of a module on top of the stack: "scripts/lib/words.lua". [-0, +n]; raises when
 /// there is none, with where it was looked for
-const char *peri_modules_path(lua_State *L, const struct peri_vm *vm, const char *name);
+const char *peri_modules_path(lua_State *L, struct peri_vm *vm, const char *name);

@@ -11,8 +11,8 @@
 
 enum { HEADERS_MAX = 100 };
 
-void peri_reply_status(struct peri_vm *vm, uint64_t exchange, int status) {
-    const struct peri_ports *ports = peri_hub_ports(vm->hub);
+void peri_reply_status(struct peri_hub *hub, uint64_t exchange, int status) {
+    const struct peri_ports *ports = peri_hub_ports(hub);
     struct peri_reply reply = {.status = status,
                                .content_type = PERI_STR("text/plain; charset=utf-8")};
     reply.body = peri_str_of(peri_status_text(status));
@@ -81,8 +81,8 @@ static void check_reply(lua_State *L, struct peri_vm *vm, int index, int min_sta
     int body = index + 1;
     size_t max_bytes = (size_t)vm->limits.response_bytes;
     if (lua_istable(L, body)) {
-        peri_json_check(L, vm, body, max_bytes, &vm->host->json);
-        reply->body = peri_buffer_str(&vm->host->json);
+        peri_json_check(L, vm, body, max_bytes, &vm->json);
+        reply->body = peri_buffer_str(&vm->json);
         reply->content_type = PERI_STR("application/json");
     } else if (!lua_isnil(L, body)) {
         if (!lua_isstring(L, body)) {
@@ -116,7 +116,7 @@ static int ws_reject(lua_State *L) {
 }
 
 static void reply_500(struct peri_task *task) {
-    peri_reply_status(task->vm, task->exchange, 500);
+    peri_reply_status(task->vm->hub, task->exchange, 500);
 }
 
 // upgrade -------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ static void upgrade_returned(lua_State *L, struct peri_task *task) {
             const char *why = luaL_tolstring(L, 3, &len);
             peri_report_task(task, PERI_LOG_INFO, peri_str(why, len));
         }
-        peri_reply_status(task->vm, task->exchange, 403);
+        peri_reply_status(task->vm->hub, task->exchange, 403);
         return;
     }
     luaL_error(L, "upgrade: nothing, true, false, nil or a table expected, got a %s",

@@ -11,4 +11,4 @@ extern const struct peri_entry peri_request_entry;
 void peri_reply_open(lua_State *L, struct peri_vm *vm);
 
 /// Answers an exchange with a plain status, as when a handler raised.
-void peri_reply_status(struct peri_vm *vm, uint64_t exchange, int status);
+void peri_reply_status(struct peri_hub *hub, uint64_t exchange, int status);

@@ -157,10 +157,15 @@ void peri_report_error(lua_State *L, const struct peri_task *task) {
 }
 
 void peri_report(const struct peri_task *task, struct peri_str text) {
+    struct peri_vm *vm = task->vm;
     if (!task->entry->is_eval) {
-        peri_record_error(task->vm, text);
+        struct peri_str message = text, traceback;
+        split_traceback(&message, &traceback);
+        (void)snprintf(vm->last_error, sizeof vm->last_error, "%.*s", (int)message.len,
+                       message.ptr);
+        peri_record_error(vm, text);
     }
-    log_about(task->vm, task, PERI_LOG_ERROR, text);
+    log_about(vm, task, PERI_LOG_ERROR, text);
 }
 
 void peri_report_task(const struct peri_task *task, int level, struct peri_str text) {

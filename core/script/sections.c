@@ -101,6 +101,15 @@ int peri_section_merge(struct peri_section *section) {
                                   peri_buffer_str(above->len > 0 ? above : below));
 }
 
+struct peri_str peri_sections_find(const struct peri_host *host, const char *name) {
+    for (size_t i = 0; i < host->section_count; i++) {
+        if (peri_str_equal(peri_buffer_str(&host->sections[i].name), peri_str_of(name))) {
+            return peri_buffer_str(&host->sections[i].merged);
+        }
+    }
+    return (struct peri_str){0};
+}
+
 int peri_sections_give(struct peri_host *host) {
     for (size_t i = 0; i < host->section_count; i++) {
         struct peri_section *section = &host->sections[i];
@@ -111,15 +120,15 @@ int peri_sections_give(struct peri_host *host) {
                 script = host->scripts[j];
             }
         }
+        if (peri_section_merge(section) != PERI_OK) {
+            return PERI_E_MEMORY;
+        }
         if (!script) {
             bool above = section->json[PERI_CONFIG_OPERATOR].len > 0;
             peri_log(PERI_LOG_WARN, "%s: there is no script '%.*s' to configure",
                      host->config_paths[above ? PERI_CONFIG_OPERATOR : PERI_CONFIG_FOLDER],
                      (int)name.len, name.ptr);
-            continue;
-        }
-        if (peri_section_merge(section) != PERI_OK) {
-            return PERI_E_MEMORY;
+            continue; // it may come yet
         }
         script->config = peri_buffer_str(&section->merged);
     }

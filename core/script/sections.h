@@ -26,6 +26,9 @@ PERI_MUST_CHECK int peri_section_merge(struct peri_section *section);
 /// @return PERI_OK or PERI_E_MEMORY
 PERI_MUST_CHECK int peri_sections_give(struct peri_host *host);
 
+/// A script's section, as JSON, once they are merged. @return borrowed; empty: there is none
+struct peri_str peri_sections_find(const struct peri_host *host, const char *name);
+
 /// A text of a section as a document. @return owned; NULL when it is empty, or without memory
 struct yyjson_doc *peri_section_read(const struct peri_buffer *json);
 

@@ -12,27 +12,69 @@ enum {
     PATH_SHOWN = 59, ///< of a path in Lua's messages, "..." included where it is longer
 };
 
-void peri_sources_free(struct peri_sources *sources) {
-    while (sources->first) {
-        struct peri_source *source = sources->first;
-        sources->first = source->next;
+static void unref(struct peri_source *source) {
+    if (atomic_fetch_sub_explicit(&source->refs_, 1, memory_order_acq_rel) == 1) {
         peri_buffer_deinit(&source->text);
         peri_free(source->path);
         peri_free(source);
     }
-    sources->bytes = 0;
 }
 
-static struct peri_source *find_path(const struct peri_sources *sources, const char *path) {
-    for (struct peri_source *at = sources->first; at; at = at->next) {
-        if (strcmp(at->path, path) == 0) {
-            return at;
-        }
+void peri_sources_free(struct peri_sources *sources) {
+    for (size_t i = 0; i < sources->count; i++) {
+        unref(sources->at[i]);
     }
-    return NULL;
+    peri_free(sources->at);
+    *sources = (struct peri_sources){0};
 }
 
-static struct peri_source *add(struct peri_sources *sources, const char *path) {
+/// @return its place; count: there is none
+static size_t find_path(const struct peri_sources *sources, const char *path) {
+    size_t i = 0;
+    while (i < sources->count && strcmp(sources->at[i]->path, path) != 0) {
+        i++;
+    }
+    return i;
+}
+
+const struct peri_source *peri_sources_get(const struct peri_sources *sources, const char *path) {
+    size_t i = find_path(sources, path);
+    return i < sources->count ? sources->at[i] : NULL;
+}
+
+static int reserve(struct peri_sources *sources, size_t count) {
+    struct peri_source **at = peri_realloc(sources->at, count * sizeof(struct peri_source *));
+    if (!at) {
+        return PERI_E_MEMORY;
+    }
+    sources->at = at;
+    return PERI_OK;
+}
+
+int peri_sources_share(struct peri_sources *sources, const struct peri_sources *with) {
+    if (reserve(sources, sources->count + with->count + 1) != PERI_OK) {
+        peri_sources_free(sources);
+        return PERI_E_MEMORY;
+    }
+    for (size_t i = 0; i < with->count; i++) {
+        atomic_fetch_add_explicit(&with->at[i]->refs_, 1, memory_order_relaxed);
+        sources->at[sources->count++] = with->at[i];
+    }
+    sources->bytes += with->bytes;
+    return PERI_OK;
+}
+
+bool peri_sources_equal(const struct peri_sources *a, const struct peri_sources *b) {
+    bool equal = a->count == b->count;
+    for (size_t i = 0; i < a->count && equal; i++) {
+        const struct peri_source *other = peri_sources_get(b, a->at[i]->path);
+        equal = other &&
+                peri_str_equal(peri_buffer_str(&a->at[i]->text), peri_buffer_str(&other->text));
+    }
+    return equal;
+}
+
+static struct peri_source *make(const char *path) {
     struct peri_source *source = peri_calloc(1, sizeof *source);
     if (!source) {
         return NULL;
@@ -42,23 +84,29 @@ static struct peri_source *add(struct peri_sources *sources, const char *path) {
         peri_free(source);
         return NULL;
     }
-    source->next = sources->first;
-    sources->first = source;
+    atomic_init(&source->refs_, 1);
     return source;
 }
 
 const struct peri_source *peri_sources_keep(struct peri_sources *sources, const char *path,
                                             struct peri_buffer *text) {
-    struct peri_source *source = find_path(sources, path);
-    size_t others = sources->bytes - (source ? source->text.len : 0);
-    if (text->len > PERI_SOURCES_MAX - others) {
+    size_t i = find_path(sources, path);
+    bool replaces = i < sources->count;
+    size_t others = sources->bytes - (replaces ? sources->at[i]->text.len : 0);
+    if (text->len > PERI_SOURCES_MAX - others ||
+        (!replaces && reserve(sources, sources->count + 1) != PERI_OK)) {
         return NULL;
     }
-    source = source ? source : add(sources, path);
+    struct peri_source *source = make(path);
     if (!source) {
         return NULL;
     }
-    peri_buffer_deinit(&source->text);
+    if (replaces) {
+        unref(sources->at[i]);
+    } else {
+        sources->count++;
+    }
+    sources->at[i] = source;
     source->text = *text;
     *text = (struct peri_buffer){0};
     sources->bytes = others + source->text.len;
@@ -98,7 +146,8 @@ static bool begins_with(struct peri_str text, const char *path, size_t *len) {
 
 const struct peri_source *peri_sources_find(const struct peri_sources *sources,
                                             struct peri_str text, uint32_t *line) {
-    for (const struct peri_source *at = sources->first; at; at = at->next) {
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct peri_source *at = sources->at[i];
         size_t len;
         if (begins_with(text, at->path, &len)) {
             uint32_t found = take_line(peri_str(text.ptr + len, text.len - len));
@@ -166,7 +215,7 @@ static bool has_word(struct peri_str line, struct peri_str name) {
 
 uint32_t peri_sources_line_of(const struct peri_sources *sources, const char *path,
                               struct peri_str name) {
-    const struct peri_source *source = find_path(sources, path);
+    const struct peri_source *source = peri_sources_get(sources, path);
     struct peri_str rest = source ? peri_buffer_str(&source->text) : peri_str(NULL, 0), line = {0};
     for (uint32_t n = 1; take_text_line(&rest, &line); n++) {
         if (has_word(line, name)) {

@@ -1,6 +1,7 @@
 // The texts that a VM runs, as they were when they were loaded: files on disk may have changed since.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/buffer.h"
@@ -10,20 +11,31 @@ enum {
     PERI_EXCERPT_MAX = 1536,     ///< bytes of an excerpt
 };
 
-/// A file's text.
+/// A file's text. Never changes, and may be read by any thread that holds a reference.
 struct peri_source {
-    struct peri_source *next;
+    atomic_uint refs_;
     char *path; ///< as messages say it: "scripts/chat.lua"; owned
     struct peri_buffer text;
 };
 
 /// Zero-initialised is empty.
 struct peri_sources {
-    struct peri_source *first;
+    struct peri_source **at; ///< owned, each shared(ref)
+    size_t count;
     size_t bytes;
 };
 
 void peri_sources_free(struct peri_sources *sources);
+
+/// Adds all texts of another one. @return PERI_OK; PERI_E_MEMORY, and `sources` is empty
+PERI_MUST_CHECK int peri_sources_share(struct peri_sources *sources,
+                                       const struct peri_sources *with);
+
+/// @return borrowed; NULL: there is no file of that path
+const struct peri_source *peri_sources_get(const struct peri_sources *sources, const char *path);
+
+/// Whether both hold the same texts under the same paths.
+bool peri_sources_equal(const struct peri_sources *a, const struct peri_sources *b);
 
 /// Keeps a text; one of the same path gives way.
 /// @param text taken over and left empty when it is kept

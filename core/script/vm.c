@@ -2,12 +2,14 @@
 #include "script/vm.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
 #include "script/api.h"
 #include "script/door.h"
+#include "script/host_private.h"
 
 const char *const peri_handler_names[PERI_HANDLERS] = {
     "upgrade", "open", "message", "drain", "close", "request", "start",
@@ -19,6 +21,10 @@ void peri_vm_push(lua_State *L, enum peri_slot slot) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &slots[slot]);
 }
 
+const void *peri_vm_slot(enum peri_slot slot) {
+    return &slots[slot];
+}
+
 /// What plain memory may take beyond the limit. lauxlib's buffers ask for it without collecting
 /// garbage first; the next object, which comes soon, does collect.
 enum { PLAIN_SLACK = 256 * 1024 };
@@ -28,12 +34,13 @@ enum { PLAIN_SLACK = 256 * 1024 };
 static void *allocate(void *ud, void *ptr, size_t old_size, size_t new_size) {
     struct peri_vm *vm = ud;
     size_t limit = vm->limit_;
+    size_t slack = limit < SIZE_MAX - PLAIN_SLACK ? PLAIN_SLACK : 0;
     if (!ptr) {
         // Then it holds what kind of object is made, 0 for plain memory.
-        limit += old_size == 0 ? PLAIN_SLACK : 0;
+        limit += old_size == 0 ? slack : 0;
         old_size = 0;
     } else {
-        limit += PLAIN_SLACK;
+        limit += slack;
     }
     if (new_size == 0) {
         peri_free(ptr);
@@ -110,6 +117,7 @@ struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
     peri_list_init(&vm->idle);
     peri_list_init(&vm->timers);
     peri_list_init(&vm->limiters);
+    peri_list_init(&vm->rooms);
     for (int i = 0; i < PERI_HANDLERS; i++) {
         vm->handler[i] = LUA_NOREF;
     }
@@ -140,6 +148,10 @@ void peri_vm_free(struct peri_vm *vm) {
         lua_close(vm->L);
     }
     peri_sources_free(&vm->sources);
+    peri_script_free_routes(vm->routes, vm->route_count);
+    peri_free(vm->protocols);
+    peri_buffer_deinit(&vm->json);
+    peri_free(vm->probation);
     peri_free(vm);
 }
 
@@ -160,6 +172,7 @@ int peri_vm_protected(struct peri_vm *vm, lua_CFunction fn, void *arg) {
     if (status != LUA_OK) {
         const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(no text)";
         peri_log(PERI_LOG_ERROR, "%s: %s", vm->file ? vm->file : "a new VM", text);
+        (void)snprintf(vm->last_error, sizeof vm->last_error, "%s", text);
         lua_pop(L, 1);
     }
     return status;

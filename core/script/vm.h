@@ -26,9 +26,12 @@ enum peri_handler {
 
 extern const char *const peri_handler_names[PERI_HANDLERS];
 
+/// Bytes that are kept of an error's message.
+enum { PERI_ERROR_MAX = 512 };
+
 enum peri_phase {
-    PERI_LOADING, ///< the file runs: only what a file may do at its top answers
-    PERI_STARTING,
+    PERI_LOADING,  ///< the file runs: only what a file may do at its top answers
+    PERI_STARTING, ///< `start` runs: what it does is held until it has returned
     PERI_SERVING,
     PERI_CLOSING,
 };
@@ -55,12 +58,31 @@ struct peri_vm {
     struct peri_list timers;
     size_t timer_count;
     struct peri_list limiters;
-    size_t limiter_keys;    ///< buckets in all of them
-    uint64_t rest_until_ns; ///< until then, what fails for want of memory has been paid for
-    uint64_t over_since_ns; ///< when it was last found over its cap; 0: it was not
+    size_t limiter_keys;     ///< buckets in all of them
+    struct peri_list rooms;  ///< room values that hold a reference to the hub's
+    uint64_t events, errors; ///< handlers that have returned or raised; those that raised
+    uint64_t rest_until_ns;  ///< until then, what fails for want of memory has been paid for
+    uint64_t over_since_ns;  ///< when it was last found over its cap; 0: it was not
 
     struct peri_sources
         sources; ///< what it runs, as it was loaded; the host's memory, not the cap's
+
+    // What the script's table says of routes and subprotocols; all owned.
+    char **routes; ///< none: the one that the file's path gives
+    size_t route_count;
+    struct peri_str *protocols; ///< with their bytes
+    size_t protocol_count;
+
+    struct peri_buffer json;         ///< scratch of peri_json_encode
+    char last_error[PERI_ERROR_MAX]; ///< the last one logged: its message, NUL-terminated
+    bool missed_module;              ///< `require` did not find one
+    /// While it loads: the texts to take instead of what the files hold now; NULL: the files.
+    const struct peri_sources *relives;
+
+    // Between generations (handover.h).
+    struct peri_handover *handover;   ///< what still comes from the generation before
+    struct peri_probation *probation; ///< owned; NULL: it is over, or there is none
+    struct peri_vm *heir;             ///< serves now, while this one's last handlers wait
 
     // Memory: used_ counts Lua's own and what peri_vm_charge adds.
     size_t used_, cap_, limit_;
@@ -80,6 +102,9 @@ enum peri_slot {
     PERI_SLOT_BEATS,    ///< name or function -> key -> id, of `every`
     PERI_SLOT_NAMED,    ///< the script's `timers`
     PERI_SLOT_STATES,   ///< name -> {table handed out, defaults}
+    PERI_SLOT_PARKED,   ///< name -> state that was declared once
+    PERI_SLOT_MIGRATE,  ///< the script's `migrate`
+    PERI_SLOT_HELD,     ///< what `start` did: {function, arguments..}
     PERI_SLOT_MODULES,  ///< what require has loaded
     PERI_SLOT_ARRAY,    ///< metatable that marks a JSON array
     PERI_SLOT_WS,       ///< the ws module
@@ -100,6 +125,9 @@ static inline struct peri_vm *peri_vm_of(lua_State *L) {
 
 /// Pushes a table of the registry. [-0, +1]; needs one stack slot; never raises.
 void peri_vm_push(lua_State *L, enum peri_slot slot);
+
+/// The slot's key in the registry.
+const void *peri_vm_slot(enum peri_slot slot);
 
 /// [-0, +1]; may raise
 static inline const char *peri_push_str(lua_State *L, struct peri_str text) {
@@ -122,6 +150,10 @@ static inline void peri_vm_enter_close(struct peri_vm *vm) {
 }
 static inline void peri_vm_enter_host(struct peri_vm *vm) {
     vm->limit_ = vm->cap_ + PERI_VM_RESERVE;
+}
+/// For what comes from the generation before, which had the same cap.
+static inline void peri_vm_enter_move(struct peri_vm *vm) {
+    vm->limit_ = SIZE_MAX;
 }
 
 /// The cap becomes what vm->limits says now.
