@@ -260,10 +260,8 @@ static void check_options(lua_State *L, const struct peri_vm *vm, struct peri_br
     check_except(L, broadcast, single);
 }
 
-static int room_broadcast(lua_State *L);
-
 /// stack: .. options at 3 .., room, payload, kind. Held with its own copy of the options.
-static int hold_broadcast(lua_State *L, const struct peri_room *room) {
+static int hold_broadcast(lua_State *L, lua_CFunction binding, const struct peri_room *room) {
     int top = lua_gettop(L);
     lua_newtable(L);
     if (lua_istable(L, 3)) {
@@ -275,7 +273,7 @@ static int hold_broadcast(lua_State *L, const struct peri_room *room) {
     lua_pushvalue(L, top);
     lua_setfield(L, -2, "kind");
     lua_replace(L, top);
-    peri_hold(L, room_broadcast, 3);
+    peri_hold(L, binding, 3);
     lua_pushinteger(L, room ? (lua_Integer)peri_room_count(room) : 0);
     return 1;
 }
@@ -302,7 +300,7 @@ static int room_broadcast(lua_State *L) {
     if (status == PERI_OK && peri_is_holding(vm)) {
         lua_pushvalue(L, 1);
         peri_outgoing_push(L, &broadcast.out);
-        return hold_broadcast(L, room);
+        return hold_broadcast(L, room_broadcast, room);
     }
     switch (status != PERI_OK ? status
             : room            ? peri_room_broadcast(vm->hub, room, &broadcast, &addressed)
