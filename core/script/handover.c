@@ -43,10 +43,22 @@ static int moved(lua_State *L) {
                       vm->heir ? (int)vm->heir->generation : (int)vm->generation + 1);
 }
 
+/// A key of that metatable, which no script can have.
+static char guard_mark;
+
+bool peri_has_moved(lua_State *L, int index) {
+    bool has = false;
+    if (lua_getmetatable(L, index)) {
+        has = lua_rawgetp(L, -1, &guard_mark) != LUA_TNIL;
+        lua_pop(L, 2);
+    }
+    return has;
+}
+
 /// In the generation before: the metatable of what has moved.
 static int make_guard(lua_State *L) {
-    static const char *const events[] = {"__index", "__newindex", "__len",   "__pairs",
-                                         "__call",  "__concat",   "__moved", NULL};
+    static const char *const events[] = {"__index", "__newindex", "__len", "__pairs",
+                                         "__call",  "__concat",   NULL};
     struct peri_handover *handover = lua_touserdata(L, 1);
     lua_newtable(L);
     for (int i = 0; events[i]; i++) {
@@ -56,6 +68,8 @@ static int make_guard(lua_State *L) {
     }
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
+    lua_pushboolean(L, 1);
+    lua_rawsetp(L, -2, &guard_mark);
     handover->guard_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
