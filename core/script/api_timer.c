@@ -14,9 +14,6 @@
 
 enum { RETRY_NS = 100000000 };
 
-/// A move that a call owns.
-static const char MOVE[] = "perigee.move";
-
 /// User values of a timer.
 enum { VALUE_CALL = 1, VALUE_DATA, VALUE_KEY };
 
@@ -257,7 +254,7 @@ static void begin(struct peri_timer *timer) {
 
 /// Handed into the VM that serves now.
 struct forwarded {
-    struct peri_vm *vm;
+    struct peri_move *move; ///< of the arguments
     lua_State *from;
     int count; ///< of arguments
     const char *name;
@@ -269,18 +266,11 @@ struct forwarded {
 static int call_forwarded(lua_State *L) {
     struct forwarded *forwarded = lua_touserdata(L, 1);
     luaL_checkstack(L, forwarded->count + LUA_MINSTACK, NULL);
-    struct peri_move *move = peri_move_new(forwarded->vm, forwarded->vm->heir);
-    if (!move) {
-        peri_raise_memory(L);
-    }
-    // Not to be leaked by a raise.
-    struct peri_move **owner = lua_newuserdatauv(L, sizeof(struct peri_move *), 0);
-    *owner = move;
-    luaL_setmetatable(L, MOVE);
     peri_vm_push(L, PERI_SLOT_WS);
     lua_getfield(L, -1, forwarded->name);
     for (int i = 1; i <= forwarded->count; i++) {
-        peri_move_value(move, forwarded->from, i, L, "timer data", PERI_MOVE_STRICT, NULL);
+        peri_move_value(forwarded->move, forwarded->from, i, L, "timer data", PERI_MOVE_STRICT,
+                        NULL);
     }
     lua_call(L, forwarded->count, 2);
     if (lua_isinteger(L, -2)) {
@@ -294,7 +284,7 @@ static int call_forwarded(lua_State *L) {
 /// A handler that waits in a generation of old has its timers in the one that serves now: so they
 /// outlive it.
 static int forward(lua_State *L, struct peri_vm *vm, const char *name) {
-    struct forwarded forwarded = {.vm = vm, .from = L, .count = lua_gettop(L), .name = name};
+    struct forwarded forwarded = {.from = L, .count = lua_gettop(L), .name = name};
     if (lua_isfunction(L, 2)) {
         return luaL_error(L,
                           "generation %d serves by now: a function would end with this one, name "
@@ -302,6 +292,10 @@ static int forward(lua_State *L, struct peri_vm *vm, const char *name) {
                           (int)vm->heir->generation);
     }
     lua_State *heir = vm->heir->L; // at rest
+    forwarded.move = peri_move_new(vm, vm->heir);
+    if (!forwarded.move) {
+        peri_raise_memory(L);
+    }
     peri_vm_enter_host(vm->heir);
     lua_pushcfunction(heir, call_forwarded);
     lua_pushlightuserdata(heir, &forwarded);
@@ -311,6 +305,7 @@ static int forward(lua_State *L, struct peri_vm *vm, const char *name) {
         forwarded.raises = true;
     }
     lua_settop(heir, 0);
+    peri_move_free(forwarded.move);
     if (forwarded.raises) {
         return luaL_error(L, "%s", forwarded.why);
     }
@@ -626,15 +621,6 @@ static const luaL_Reg ws_functions[] = {
     {"sleep", ws_sleep}, {NULL, NULL},
 };
 
-static int move_gc(lua_State *L) {
-    peri_move_free(*(struct peri_move **)lua_touserdata(L, 1));
-    return 0;
-}
-
 void peri_timer_open(lua_State *L, struct peri_vm *vm) {
-    luaL_newmetatable(L, MOVE);
-    lua_pushcfunction(L, move_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
     peri_vm_register(L, vm, ws_functions);
 }

@@ -63,6 +63,9 @@
 --- Runs once when the script has been loaded and its state is in place. `from` is the version
 --- before, or nil. Can't wait; if it raises, the load fails.
 ---@field start? fun(from: integer?): (any, ...: any)
+--- By the name of a state, and `conn` for `conn.data`: makes of what another `version` left, given
+--- with that version, what this one needs.
+---@field migrate? table<string, fun(old: table, from: integer): table>
 
 --- What `upgrade` may return to accept a connection. All fields are optional.
 ---@class (exact) ws.Acceptance

@@ -402,7 +402,7 @@ def test_eval_that_fails_says_why_and_costs_nobody(control, chat, path):
         assert client.hear_text() == "still here"
     assert command(path, "eval", "chat", "error 'no'") == (
         1, "", "perigee: eval:1: no\nstack traceback:\n [C]: in function 'error'\n"
-               " eval:1: in main chunk\n [C]: in ?\n",
+               " eval:1: in main chunk\n [C]: in ?\n [C]: in ?\n",
     )  # fmt: skip
 
 

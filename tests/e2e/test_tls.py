@@ -337,7 +337,7 @@ def test_sighup_reads_certificates_anew_at_once(talk, authority, pair, dial):
     number = serial(dial(host))
     replace(pair, authority.issue("localhost", file="renewed"))
     host.signal(signal.SIGHUP)
-    host.wait_log("SIGHUP: the certificates are read anew")
+    host.wait_log("SIGHUP: the scripts and the certificates are read anew")
     host.wait(lambda: host.count("certificate read anew") >= 1)
     assert serial(dial(host)) > number
 

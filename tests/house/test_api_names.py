@@ -33,7 +33,7 @@ OWNERS = {
     "ws.Limiter": "limiter",
 }
 # Fields of a script's table that are taken and do nothing yet: "Kept for later" names them.
-RESERVED = {"shard", "migrate"}
+RESERVED = {"shard"}
 
 
 @dataclass
@@ -290,7 +290,7 @@ def check_examples(core: Core, page: Page) -> list[str]:
 
 def check_script(core: Core, types: Types, page: Page) -> list[str]:
     typed = types.fields["ws.Script"]
-    tables = page.rows("Fields") | set(page.handlers) | {"timers"} & set(page.sections)
+    tables = page.rows("Fields") | set(page.handlers) | {"timers", "migrate"} & set(page.sections)
     found = differ("script", core=core.script - RESERVED, types=set(typed), page=tables)
     found += differ("handlers", core=core.handlers, page=set(page.handlers))
     later = set(re.findall(r"`(\w+)`", page.sections["Kept for later"]))
