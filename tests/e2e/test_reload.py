@@ -390,8 +390,8 @@ def test_a_route_that_clashes_is_refused_and_a_new_one_is_taken(rules):
     r.save("return { route = '/b', request = function() return 200 end }", "b.lua")
     said = r.save(STATE + "script.route = '/b'\n" + ANSWER)
     assert "not loaded: generation 1 goes on" in said
-    assert re.search("a.lua and .*b.lua both have the route /b|b.lua and .*a.lua both have the route /b",
-                     r.host.text())  # fmt: skip
+    both = r"(a|b)\.lua and .*(a|b)\.lua both have the route /b"
+    assert re.search(both, r.host.text())
     r.save(STATE + "script.route = '/c'\n" + ANSWER)
     with r.host.client("/c") as client:
         assert ask(client, "return ws.script.generation") == "2"
