@@ -247,7 +247,8 @@ static int walk(struct peri_survey *survey, struct peri_buffer *path, const stru
     }
     survey->folders_++;
     DIR *dir = opendir(text(path));
-    if (!dir || fstat(dirfd(dir), &info) < 0) {
+    int fd = dir ? dirfd(dir) : -1;
+    if (fd < 0 || fstat(fd, &info) < 0) {
         bool nothing = !dir && means_nothing_there(errno);
         if (dir) {
             closedir(dir);
