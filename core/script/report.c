@@ -31,7 +31,7 @@ int peri_report_traceback(lua_State *L) {
     return 1;
 }
 
-enum { FIELDS_MAX = 10 };
+enum { FIELDS_MAX = 11 };
 
 /// What Lua and peri_raise_memory say.
 static const char MEMORY[] = "not enough memory";
