@@ -124,11 +124,12 @@ static int add_all_routes(const struct peri_host *host, const struct peri_script
     int status = PERI_OK;
     for (size_t i = 0; i < host->script_count && status == PERI_OK; i++) {
         const struct peri_script *at = host->scripts[i];
-        if (at == script && vm && vm->route_count > 0) {
+        bool is_new = script && at == script;
+        if (is_new && vm && vm->route_count > 0) {
             for (size_t n = 0; n < vm->route_count && status == PERI_OK; n++) {
                 status = add_route(host, at, vm->routes[n], router, error);
             }
-        } else if (at == script || (at->has_said && !at->is_gone)) {
+        } else if (is_new || (at->has_said && !at->is_gone)) {
             status = peri_host_add_routes(host, at, router, error);
         }
     }
