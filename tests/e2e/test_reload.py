@@ -2,11 +2,15 @@
 
 import os
 import re
+import shutil
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+
+from conftest import Host
 
 QUICK = "--limit=probation_s=0"
 
@@ -397,3 +401,55 @@ def test_a_route_that_clashes_is_refused_and_a_new_one_is_taken(rules):
     with r.host.client("/c") as client:
         assert ask(client, "return ws.script.generation") == "2"
     assert r.host.get("/a").status == 404
+
+
+@pytest.fixture
+def served(request):
+    """served(FOLDER) -> a host, which ends with the test."""
+
+    def start(path) -> Host:
+        host = Host(path, (QUICK,))
+        request.addfinalizer(host.kill)
+        return host
+
+    return start
+
+
+def test_a_link_to_another_release_is_a_reload(served, tmp_path):
+    for n in (1, 2):
+        (tmp_path / f"release-{n}/lib").mkdir(parents=True)
+        (tmp_path / f"release-{n}/a.lua").write_text(STATE + "require 'word'\n" + ANSWER)
+        (tmp_path / f"release-{n}/lib/word.lua").write_text(f"return {n}")
+    (tmp_path / "current").symlink_to("release-1")
+    host = served(tmp_path / "current")
+    with host.client("/a") as client:
+        ask(client, "kept.count = 7 return 1")
+        (tmp_path / "fresh").symlink_to("release-2")
+        os.replace(tmp_path / "fresh", tmp_path / "current")  # as mv -T does
+        host.wait(lambda: host.count("generation=2"))
+        assert ask(client, "return ws.script.generation .. kept.count") == "27"
+    assert host.stop() == 0, host.text()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_git_checkout_of_a_folder_is_a_reload(served, tmp_path):
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-b", "one")
+    for branch in ("one", "two"):
+        (tmp_path / "a.lua").write_text(STATE + f"local branch = '{branch}'\n" + ANSWER)
+        (tmp_path / f"{branch}.lua").write_text("return { request = function() return 200 end }")
+        git("add", ".")
+        git("commit", "-m", branch)
+        git("checkout", "-B", "two")
+    git("checkout", "one")
+    host = served(tmp_path)
+    assert host.get("/one").status == 200 and host.get("/two").status == 404
+    with host.client("/a") as client:
+        ask(client, "kept.count = 7 return 1")
+        git("checkout", "two")
+        host.wait(lambda: host.get("/two").status == 200)
+        host.wait(lambda: ask(client, "return ws.script.generation .. kept.count") == "27")
+    assert host.stop() == 0, host.text()
