@@ -247,12 +247,12 @@ return script
 
 
 def test_a_handler_that_waits_finishes_and_events_behind_it_go_by_the_new_rules(rules):
-    r = rules(STATE + WAITS % "1", QUICK)
+    r = rules(STATE + WAITS % "3", QUICK)
     with r.host.client("/a") as client, r.host.client("/a") as other:
         assert ask(client) == "1 1"
         assert ask(client, "wait") == "waiting"
         client.text("behind")
-        r.save(STATE + "-- 2\n" + WAITS % "1")
+        r.save(STATE + "-- 2\n" + WAITS % "3")
         assert ask(other) == "2 1"
         assert client.hear_text() == "here 1"  # nobody had touched it elsewhere
         assert sorted([client.hear_text(), client.hear_text()]) == ["2 2", "later 2"]
@@ -266,11 +266,11 @@ def test_what_has_moved_raises_where_a_handler_waited(rules):
         conn:send "touched"
         elseif text == "wait" then""",
     )
-    r = rules(STATE + touching % "1", QUICK)
+    r = rules(STATE + touching % "3", QUICK)
     with r.host.client("/a") as client, r.host.client("/a") as other:
         assert ask(client) == "1 1"
         assert ask(client, "wait") == "waiting"
-        r.save(STATE + "-- 2\n" + touching % "1")
+        r.save(STATE + "-- 2\n" + touching % "3")
         assert ask(other, "touch") == "touched"
         assert "moved to generation 2 while this handler waited" in client.hear_text()
         assert client.hear_text() == "later 2"
@@ -291,7 +291,7 @@ def test_data_of_an_upgrade_that_waited_opens_in_the_new_generation(rules):
     script = (
         STATE
         + """
-    function script.upgrade(req) ws.sleep(0.7) return { data = { by = ws.script.generation } } end
+    function script.upgrade(req) ws.sleep(3) return { data = { by = ws.script.generation } } end
     function script.open(conn) conn:send(conn.data.by .. " opens in " .. ws.script.generation) end
     return script
     """
