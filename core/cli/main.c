@@ -106,7 +106,7 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(name, commands[i].name) == 0) {
-            return commands[i].run(argc - 2, argv + 2);
+            return (int)commands[i].run(argc - 2, argv + 2);
         }
     }
     if (strcmp(name, "--version") == 0) {

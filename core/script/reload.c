@@ -71,7 +71,7 @@ static void tell(struct peri_script *script, enum peri_reload outcome, const str
     }
 }
 
-static void log_text(const struct peri_vm *vm, enum peri_log_level level, const char *format,
+static void log_text(const struct peri_vm *vm, int level, const char *format,
                      unsigned number) {
     char text[160];
     (void)snprintf(text, sizeof text, format, number);
