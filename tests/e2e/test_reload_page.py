@@ -292,9 +292,13 @@ def test_errors_of_no_connection_take_nothing_back(rules):
     with ExitStack() as stack:
         clients = [stack.enter_context(r.host.client("/a")) for _ in range(3)]
         again(r, STATE + "function script.request() error 'no' end\n" + ANSWER)
+        for client in clients[:2]:
+            client.text("error 'no'")
         for _ in range(5):
             assert r.host.get("/a").status == 500
         assert [ask(client, "return ws.script.generation") for client in clients] == ["2"] * 3
+        clients[2].text("error 'no'")
+        r.host.wait(lambda: r.host.count("taken back: 8 of 11 events lost to errors, on 3 conn"))
 
 
 def test_what_bad_rules_did_to_state_stays_and_to_what_they_migrated_is_lost(rules):
