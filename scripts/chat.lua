@@ -1,6 +1,6 @@
 -- The chat. Whoever opens /chat/lobby is in the room "lobby"; any other name is another room.
 -- The page at / talks to this script, and so can any WebSocket client: a line of plain text goes
--- in, JSON comes out. Each rule below is there to be changed; a restart of the host loads it.
+-- in, JSON comes out. Each rule below is there to be changed: save it, and it holds at once.
 
 local ws = require "ws"
 local words = require "words" -- lib/words.lua

@@ -299,6 +299,7 @@ static void swap(struct begin *begin) {
         peri_probation_begin(vm, elder);
     }
     vm->phase = PERI_SERVING;
+    vm->events = 0; // that it was loaded is none
     peri_timers_begin(vm);
     peri_hold_release(vm);
 }

@@ -60,7 +60,7 @@ struct peri_vm {
     struct peri_list limiters;
     size_t limiter_keys;     ///< buckets in all of them
     struct peri_list rooms;  ///< room values that hold a reference to the hub's
-    uint64_t events, errors; ///< handlers that have returned or raised; those that raised
+    uint64_t events, errors; ///< handlers that ended since it serves; those that raised
     uint64_t rest_until_ns;  ///< until then, what fails for want of memory has been paid for
     uint64_t over_since_ns;  ///< when it was last found over its cap; 0: it was not
 

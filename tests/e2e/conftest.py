@@ -137,6 +137,29 @@ def serve(folder):
 
 
 @pytest.fixture
+def rules(serve, folder):
+    """rules(TEXT, flags..) serves a.lua; then save(TEXT) -> the line that the log says of it."""
+
+    class Rules:
+        def __init__(self, text: str, *flags: str):
+            self.host = serve({"a.lua": text}, *flags)
+            self.folder = folder({})
+
+        def said(self) -> int:
+            return self.host.count('msg="loaded') + self.host.count("not loaded")
+
+        def save(self, text: str, name: str = "a.lua") -> str:
+            before = self.said()
+            fresh = self.folder / "fresh"
+            fresh.write_text(text)
+            os.replace(fresh, self.folder / name)
+            self.host.wait(lambda: self.said() > before)
+            return [line for line in self.host.log if "loaded" in line][-1]
+
+    return Rules
+
+
+@pytest.fixture
 def run():
     """Runs the program to its end: run("serve", ...) -> (status, stdout, stderr)."""
 

@@ -73,10 +73,9 @@ class Process:
     def __init__(self, command, **options):
         self.out: list[str] = []
         self.log: list[str] = []
-        options.setdefault("env", environment())
+        options = {"stdin": subprocess.DEVNULL, "env": environment()} | options
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

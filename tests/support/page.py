@@ -1,5 +1,5 @@
 """Follows a page of the docs as a reader would: writes the files it shows, runs its commands in
-order, and compares what they print with what the page says.
+order, talks where people talk, and compares what is heard with what the page says.
 
 What counts on a page:
 
@@ -8,11 +8,18 @@ What counts on a page:
     ```lua  ```html  a block whose first line is a comment with a path (`-- party/chat.lua`) is that
                      file, whole; with a place (`-- party/chat.lua: above `return chat``) it is put
                      there
-    ```log           what the host's log says, in this order: parts of its lines
+    ```diff          `--- PATH`, then what is changed in that file, in parts with `@@` between them:
+                     each has to be there, once
+    ```log           what the host's log says since a file was last saved, in this order: parts of
+                     its lines
+    ```talk          what people type (`Ann > text`) and see (`Bo < text`), from when they connect
+                     (`Ann * connected to URL`) to the end of the host, each by `perigee connect`.
+                     What they see comes in this order, and nothing else. JSON is compared as such
     ```js            is run in a browser, on the page of the host; `It logs `X`.` below it is what
                      the console must say
 """
 
+import json
 import os
 import re
 import signal
@@ -27,17 +34,21 @@ from support.host import LISTENING, Failed, Process, wait_until
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"^(?:--|//|<!--) (\w[\w./-]*/[\w.-]+)(?:: above `(.+)`)?(?: -->)?\n")
+CHANGES = re.compile(r"^--- (\S+)\n")
+SAYS = re.compile(r"^(\w+) +([*><]) (.*)$")
+CONNECTED = "connected to "
 LOGS = re.compile(r"\s*It logs `([^`]*)`")
 HOST = re.compile(r"^(make run|perigee serve)\b")
 SHELL_S = 120
+HEAR_S = 30
 START_S = 900  # of a host that is built first
 
 
 @dataclass
 class Step:
     line: int
-    kind: str  # "file", "run", "host", "stop", "log" or "js"
-    text: str  # the file's content, the command, the code
+    kind: str  # "file", "diff", "run", "host", "stop", "log", "talk" or "js"
+    text: str  # the file's content, the changes, the command, the talk, the code
     path: str = ""
     above: str = ""  # a line of the file; empty: it is the file
     says: list[str] = field(default_factory=list)
@@ -66,6 +77,10 @@ def steps(page: str) -> Iterator[Step]:
         line = page.count("\n", 0, block.start()) + 2
         if language == "console":
             yield from commands(text, line)
+        elif language == "diff":
+            yield Step(line, "diff", text, path=CHANGES.match(text)[1])
+        elif language == "talk":
+            yield Step(line, "talk", text)
         elif found := PATH.match(text):
             yield Step(line, "file", text, path=found[1], above=found[2] or "")
         elif language == "log":
@@ -73,6 +88,19 @@ def steps(page: str) -> Iterator[Step]:
         elif language == "js":
             says = LOGS.match(page, block.end())
             yield Step(line, "js", text, says=[says[1]] if says else [])
+
+
+def changed(text: str, diff: str) -> str:
+    """The text with the changes of a ```diff made. Each part has to be found once."""
+    for part in re.split(r"^@@.*\n", CHANGES.sub("", diff), flags=re.MULTILINE):
+        rows = part.splitlines()
+        before, after = (
+            "".join(f"{row[1:]}\n" for row in rows if row[:1] != other) for other in "+-"
+        )
+        assert before != after, f"it changes nothing: {part}"
+        assert f"\n{text}".count(f"\n{before}") == 1, f"not there, or more than once: {before}"
+        text = f"\n{text}".replace(f"\n{before}", f"\n{after}")[1:]
+    return text
 
 
 def matches(said: list[str], expected: list[str]) -> bool:
@@ -87,6 +115,44 @@ def matches(said: list[str], expected: list[str]) -> bool:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as one:
         return one.getsockname()[1]
+
+
+def same(said: str, expected: str) -> bool:
+    if expected.startswith("{"):
+        return said.startswith("{") and json.loads(said) == json.loads(expected)
+    return said == expected
+
+
+class Talker(Process):
+    """Somebody at a terminal with `perigee connect`."""
+
+    def __init__(self, url: str, env: dict[str, str]):
+        command = ["perigee", "connect", "--wait", "forever", url]
+        super().__init__(command, stdin=subprocess.PIPE, env=env)
+        self.heard = 0
+
+    def say(self, text: str) -> None:
+        self.process.stdin.write(f"{text}\n")
+        self.process.stdin.flush()
+
+    def hear(self, expected: str) -> None:
+        wait_until(lambda: len(self.out) > self.heard or self.is_gone(), expected, HEAR_S)
+        assert len(self.out) > self.heard, f"the connection has ended: {self.log}"
+        said = self.out[self.heard]
+        assert same(said, expected), f"{said} is seen, the page has {expected}"
+        self.heard += 1
+
+    def is_gone(self) -> bool:
+        return self.process.poll() is not None
+
+    def check(self) -> None:
+        """Still there, and nothing was seen that the page does not have."""
+        assert not self.is_gone(), f"the connection has ended: {self.log}"
+        assert self.out[self.heard :] == [], f"{self.out[self.heard :]} is not on the page"
+
+    def leave(self) -> None:
+        self.kill()
+        self.process.stdin.close()
 
 
 class Reader:
@@ -104,6 +170,8 @@ class Reader:
         self.env = env | {"PERIGEE_PORT": str(self.port), "PERIGEE_LOG_FORMAT": "short"}
         self.browser = browser
         self.host: Process | None = None
+        self.saved = 0  # lines of the log when a file was last saved
+        self.talkers: dict[str, Talker] = {}
         self.done = 0
 
     def __enter__(self):
@@ -118,6 +186,8 @@ class Reader:
     def follow(self) -> None:
         ways = {
             "file": self.write,
+            "diff": self.change,
+            "talk": self.talk,
             "run": self.run,
             "host": self.start,
             "log": self.read_log,
@@ -126,6 +196,8 @@ class Reader:
         for step in steps(self.page.read_text()):
             try:
                 ways.get(step.kind, self.stop)(step)
+                for talker in self.talkers.values():
+                    talker.check()
             except (AssertionError, Failed, subprocess.TimeoutExpired) as error:
                 raise Failed(
                     f"{self.page.name}:{step.line}: {step.text.strip()}\n{error}"
@@ -141,7 +213,29 @@ class Reader:
             assert whole.count(f"\n{step.above}\n") == 1, f"{step.path} has no {step.above}"
             added = text.split("\n", 1)[1]
             text = whole.replace(f"\n{step.above}\n", f"\n{added}{step.above}\n")
+        self.save(path, text)
+
+    def change(self, step: Step) -> None:
+        path = self.folder / step.path
+        self.save(path, changed(path.read_text(), step.text))
+
+    def save(self, path: Path, text: str) -> None:
+        self.saved = len(self.host.log) if self.host else 0
         path.write_text(text)
+
+    def talk(self, step: Step) -> None:
+        for row in step.text.splitlines():
+            found = SAYS.match(row)
+            assert found, f"nobody says or hears: {row}"
+            name, what, text = found.groups()
+            if what == "*":
+                assert text.startswith(CONNECTED) and name not in self.talkers, row
+                url = self.here(text.removeprefix(CONNECTED))
+                self.talkers[name] = Talker(url, self.env)
+            elif what == ">":
+                self.talkers[name].say(text)
+            else:
+                self.talkers[name].hear(text)
 
     def run(self, step: Step) -> None:
         """One command in a shell that knows what earlier ones have exported."""
@@ -189,8 +283,10 @@ class Reader:
             self.hear([self.here(line) for line in step.says])
 
     def stop(self, _: Step | None = None) -> None:
-        """Ctrl-C: to all that runs at that terminal."""
-        host, self.host = self.host, None
+        """Ctrl-C: to all that runs at that terminal. Who was connected is not any more."""
+        while self.talkers:
+            self.talkers.popitem()[1].leave()
+        host, self.host, self.saved = self.host, None, 0
         if not host:
             return
         try:
@@ -204,13 +300,14 @@ class Reader:
 
     def read_log(self, step: Step) -> None:
         def said():
-            lines = iter(list(self.host.log))
+            lines = iter(self.host.log[self.saved :])
             return all(any(want in line for line in lines) for want in step.says)
 
         try:
             wait_until(said, "the log", 10)
         except Failed:
-            raise Failed(f"the log is {self.host.log}, the page {step.says}") from None
+            said_since = self.host.log[self.saved :]
+            raise Failed(f"the log is {said_since}, the page {step.says}") from None
 
     def evaluate(self, step: Step) -> None:
         driver = self.browser().driver

@@ -1,6 +1,6 @@
 -- Served at / until you have something better: a page that says where things are, and an echo for
--- WebSockets. Change it, or delete it and put your own scripts beside it; then
--- `systemctl restart perigee`. How scripts are written: /usr/share/doc/perigee/docs/scripting.md.
+-- WebSockets. Change it, or delete it and put your own scripts beside it: the host sees it as it is
+-- saved. How scripts are written: /usr/share/doc/perigee/docs/scripting.md.
 
 local PAGE = [[
 <!doctype html>
