@@ -1,5 +1,6 @@
 // Removes what reaches files, processes and bytecode, and replaces the few functions that must
-// know of the host: protected calls pass an unwinding on, __gc is refused.
+// know of the host: protected calls pass an unwinding on, __gc is refused, a raw look into a table
+// that has moved raises.
 #include "script/sandbox.h"
 
 #include <lauxlib.h>
@@ -7,6 +8,7 @@
 #include <lualib.h>
 
 #include "script/door.h"
+#include "script/handover.h"
 #include "script/report.h"
 
 /// Source text that `load` takes.
@@ -105,6 +107,70 @@ static int sandbox_setmetatable(lua_State *L) {
     }
     lua_settop(L, 2);
     lua_setmetatable(L, 1);
+    return 1;
+}
+
+/// What looks into a table past its metatable must see by itself that the table has moved.
+static void check_raw(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (peri_has_moved(L, 1)) {
+        luaL_callmeta(L, 1, "__len"); // raises
+    }
+}
+
+static int sandbox_next(lua_State *L) {
+    check_raw(L);
+    lua_settop(L, 2);
+    if (lua_next(L, 1)) {
+        return 2;
+    }
+    lua_pushnil(L);
+    return 1;
+}
+
+static int finish_pairs(lua_State *L, int status, lua_KContext context) {
+    (void)L;
+    (void)status;
+    (void)context;
+    return 3;
+}
+
+static int sandbox_pairs(lua_State *L) {
+    luaL_checkany(L, 1);
+    if (luaL_getmetafield(L, 1, "__pairs") != LUA_TNIL) {
+        lua_pushvalue(L, 1);
+        lua_callk(L, 1, 3, 0, finish_pairs);
+    } else {
+        lua_pushcfunction(L, sandbox_next);
+        lua_pushvalue(L, 1);
+        lua_pushnil(L);
+    }
+    return 3;
+}
+
+static int sandbox_rawget(lua_State *L) {
+    check_raw(L);
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    lua_rawget(L, 1);
+    return 1;
+}
+
+static int sandbox_rawset(lua_State *L) {
+    check_raw(L);
+    luaL_checkany(L, 2);
+    luaL_checkany(L, 3);
+    lua_settop(L, 3);
+    lua_rawset(L, 1);
+    return 1;
+}
+
+static int sandbox_rawlen(lua_State *L) {
+    if (!lua_isstring(L, 1)) {
+        luaL_argexpected(L, lua_istable(L, 1), 1, "table or string");
+        check_raw(L);
+    }
+    lua_pushinteger(L, (lua_Integer)lua_rawlen(L, 1));
     return 1;
 }
 
@@ -236,6 +302,12 @@ static const luaL_Reg base_functions[] = {
     {NULL, NULL},
 };
 
+/// Without an upvalue: what `pairs` gives is `next`.
+static const luaL_Reg raw_functions[] = {
+    {"next", sandbox_next},     {"pairs", sandbox_pairs},   {"rawget", sandbox_rawget},
+    {"rawset", sandbox_rawset}, {"rawlen", sandbox_rawlen}, {NULL, NULL},
+};
+
 static void open_library(lua_State *L, const char *name, lua_CFunction open) {
     luaL_requiref(L, name, open, 1);
     lua_pop(L, 1);
@@ -256,6 +328,7 @@ void peri_sandbox_open(lua_State *L, struct peri_vm *vm) {
     lua_pushglobaltable(L);
     remove_fields(L, base_removed);
     peri_vm_register(L, vm, base_functions);
+    luaL_setfuncs(L, raw_functions, 0);
 
     lua_getfield(L, -1, LUA_STRLIBNAME);
     remove_fields(L, string_removed);

@@ -254,6 +254,65 @@ def test_what_has_moved_raises_where_a_handler_waited(rules):
         assert ask(client) == "2 12"
 
 
+LOOKS = """
+local ws = require "ws"
+local state = ws.state("all", { list = { 1, 2, 3 }, named = { a = 1, b = 2 } })
+local next, pairs, rawget = next, pairs, rawget
+local looks = {
+  index = function(t) return t[1] end,
+  assign = function(t) t[1] = 9 end,
+  length = function(t) return #t end,
+  next = function(t) return next(t) end,
+  pairs = function(t) for _ in pairs(t) do return "seen" end end,
+  ipairs = function(t) for _ in ipairs(t) do return "seen" end end,
+  rawget = function(t) return rawget(t, 1) end,
+  rawset = function(t) return rawset(t, 1, 9) end,
+  rawlen = function(t) return rawlen(t) end,
+  insert = function(t) table.insert(t, 9) end,
+  concat = function(t) return table.concat(t) end,
+  unpack = function(t) return table.unpack(t) end,
+  sort = function(t) table.sort(t) end,
+  json = function(t) return ws.json.encode(t) end,
+}
+return {
+  message = function(conn, text)
+    if text ~= "wait" then
+      conn:send(tostring(state.list[1]))
+      return
+    end
+    local list, named = state.list, state.named
+    local found = {}
+    local walked, why = pcall(function()
+      for key in pairs(named) do
+        if not found.walk then
+          found.walk = key
+          conn:send "waiting"
+          ws.sleep(3)
+        end
+      end
+    end)
+    local seen = { "walk " .. (walked and "went on" or why:match "moved" or why) }
+    for name, look in pairs(looks) do
+      local went, what = pcall(look, list)
+      if went or not tostring(what):find "moved to .*generation.* while" then
+        seen[#seen + 1] = name .. " saw " .. tostring(what)
+      end
+    end
+    conn:send(table.concat(seen, ", "))
+  end,
+}
+"""
+
+
+def test_nothing_looks_past_that_a_table_has_moved(rules):
+    r = rules(LOOKS, QUICK)
+    with r.host.client("/a") as client, r.host.client("/a") as other:
+        assert ask(client, "wait") == "waiting"
+        r.save(LOOKS.replace("conn:send(", 'conn:send("2nd " .. ', 1))
+        assert ask(other) == "2nd 1"
+        assert client.hear_text() == "walk moved"
+
+
 def test_a_wait_of_more_than_reload_wait_s_is_cut_past_pcall(rules):
     r = rules(STATE + WAITS % "50", QUICK, "--limit=reload_wait_s=0.2")
     with r.host.client("/a") as client:
