@@ -4,20 +4,15 @@
 // allocate, for the map, it does so under a protection of its own.
 #include "script/plain.h"
 
-#include <ctype.h>
 #include <lauxlib.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "proto/utf8.h"
 #include "script/api.h"
+#include "script/path.h"
 
 /// Stack slots that a copy needs on each side; where the states are one, of that one.
 enum { SLOTS = 32 };
-
-/// Of a message; its keys are cut too.
-enum { TEXT_MAX = 512, KEY_SHOWN = 64, NAME_SHOWN = 100 };
 
 /// A table of `from`, and what it becomes.
 struct node {
@@ -176,97 +171,9 @@ static void undo(struct peri_move *move, lua_State *from, uint32_t last, uint32_
 
 // Paths -------------------------------------------------------------------------------------------
 
-struct text {
-    char ptr[TEXT_MAX];
-    size_t len;
-    bool is_cut;
-};
-
-/// What room the reason has after a path.
-enum { REASON_MAX = 64 };
-
-/// Adds the whole of a step, or three dots and nothing more.
-static void put(struct text *text, const char *step, size_t len) {
-    static const char dots[] = "...";
-    if (text->is_cut) {
-        return;
-    }
-    if (len > sizeof text->ptr - REASON_MAX - text->len) {
-        text->is_cut = true;
-        step = dots;
-        len = sizeof dots - 1;
-    }
-    memcpy(text->ptr + text->len, step, len);
-    text->len += len;
-}
-
-static bool is_identifier(struct peri_str key) {
-    bool is = key.len > 0 && !isdigit((unsigned char)key.ptr[0]);
-    for (size_t i = 0; i < key.len && is; i++) {
-        is = isalnum((unsigned char)key.ptr[i]) || key.ptr[i] == '_';
-    }
-    return is;
-}
-
-/// `.name`, or `["any \000 bytes"]`; a long one cut.
-static void put_string_key(struct text *text, struct peri_str key) {
-    char step[KEY_SHOWN * 4 + 16];
-    if (key.len <= KEY_SHOWN && is_identifier(key)) {
-        put(text, step, (size_t)snprintf(step, sizeof step, ".%.*s", (int)key.len, key.ptr));
-        return;
-    }
-    size_t shown = key.len, len = 2;
-    bool is_utf8 = peri_utf8_is_valid(key.ptr, key.len);
-    if (shown > KEY_SHOWN) {
-        shown = KEY_SHOWN;
-        while (is_utf8 && ((uint8_t)key.ptr[shown] & 0xC0) == 0x80) {
-            shown--;
-        }
-    }
-    step[0] = '[';
-    step[1] = '"';
-    for (size_t i = 0; i < shown; i++) {
-        uint8_t byte = (uint8_t)key.ptr[i];
-        if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !is_utf8)) {
-            len += (size_t)snprintf(step + len, sizeof step - len, "\\%03u", (unsigned)byte);
-        } else {
-            if (byte == '"' || byte == '\\') {
-                step[len++] = '\\';
-            }
-            step[len++] = (char)byte;
-        }
-    }
-    len += (size_t)snprintf(step + len, sizeof step - len, shown < key.len ? "...\"]" : "\"]");
-    put(text, step, len);
-}
-
-static void put_key(struct text *text, lua_State *from, int index) {
-    char step[64];
-    int len;
-    if (lua_type(from, index) == LUA_TSTRING) {
-        struct peri_str key;
-        key.ptr = lua_tolstring(from, index, &key.len);
-        put_string_key(text, key);
-        return;
-    }
-    if (lua_isinteger(from, index)) {
-        len = snprintf(step, sizeof step, "[" LUA_INTEGER_FMT "]", lua_tointeger(from, index));
-    } else if (lua_type(from, index) == LUA_TNUMBER) {
-        len = snprintf(step, sizeof step, "[" LUA_NUMBER_FMT "]", lua_tonumber(from, index));
-    } else if (lua_isboolean(from, index)) {
-        len = snprintf(step, sizeof step, "[%s]", lua_toboolean(from, index) ? "true" : "false");
-    } else if (peri_room_is(from, index)) {
-        len = snprintf(step, sizeof step, "[room]");
-    } else {
-        len = snprintf(step, sizeof step, "[%s]",
-                       peri_conn_at(from, index) ? "conn"
-                                                 : lua_typename(from, lua_type(from, index)));
-    }
-    put(text, step, (size_t)len);
-}
-
 /// The key at which `child` stands in its parent; if it stands nowhere, it is a key itself.
-static void put_step(struct text *text, const struct copy *c, uint32_t parent, uint32_t child) {
+static void put_step(struct peri_path *path, const struct copy *c, uint32_t parent,
+                     uint32_t child) {
     lua_State *from = c->from;
     int top = lua_gettop(from);
     lua_rawgeti(from, c->from_map, parent);
@@ -274,21 +181,21 @@ static void put_step(struct text *text, const struct copy *c, uint32_t parent, u
     lua_pushnil(from);
     while (lua_next(from, top + 1)) {
         if (lua_rawequal(from, -1, top + 2)) {
-            put_key(text, from, top + 3);
+            peri_path_key(path, from, top + 3);
             lua_settop(from, top);
             return;
         }
         lua_pop(from, 1);
     }
-    put_key(text, from, top + 2);
+    peri_path_key(path, from, top + 2);
     lua_settop(from, top);
 }
 
 /// What is at `key` (0: the root itself) of the table of that number.
-static void write_refusal(struct text *text, const struct copy *c, uint32_t number, int key,
+static void write_refusal(struct peri_path *path, const struct copy *c, uint32_t number, int key,
                           const char *why) {
     // The outermost ones: a step has two characters at least, so that more would be cut anyway.
-    uint32_t chain[TEXT_MAX / 2] = {0};
+    uint32_t chain[PERI_PATH_MAX / 2] = {0};
     const size_t longest = sizeof chain / sizeof chain[0];
     const struct node *nodes = c->move->nodes;
     size_t depth = number ? nodes[number].depth : 0;
@@ -297,33 +204,30 @@ static void write_refusal(struct text *text, const struct copy *c, uint32_t numb
             chain[nodes[at].depth - 1] = at;
         }
     }
-    *text = (struct text){0};
-    text->len = (size_t)snprintf(text->ptr, sizeof text->ptr, "%.*s", NAME_SHOWN, c->what);
-    for (size_t i = 1; i < depth && i < longest && !text->is_cut; i++) {
-        put_step(text, c, chain[i - 1], chain[i]);
+    peri_path_begin(path, c->what);
+    for (size_t i = 1; i < depth && i < longest && !path->is_cut; i++) {
+        put_step(path, c, chain[i - 1], chain[i]);
     }
     if (key) {
-        put_key(text, c->from, key);
+        peri_path_key(path, c->from, key);
     }
-    int len =
-        snprintf(text->ptr + text->len, sizeof text->ptr - text->len, " can't be kept: %s", why);
-    text->len += (size_t)len;
+    peri_path_end(path, " can't be kept: ", why);
 }
 
 /// In PERI_MOVE_STRICT it raises.
 static void refuse(struct copy *c, uint32_t number, int key, const char *why) {
-    struct text text;
+    struct peri_path path;
     if (c->mode == PERI_MOVE_LEAVE && !c->left) {
         return;
     }
-    write_refusal(&text, c, number, key, why);
+    write_refusal(&path, c, number, key, why);
     if (c->mode == PERI_MOVE_STRICT) {
         luaL_where(c->to, c->level);
-        lua_pushlstring(c->to, text.ptr, text.len);
+        lua_pushlstring(c->to, path.ptr, path.len);
         lua_concat(c->to, 2);
         lua_error(c->to);
     }
-    if (peri_buffer_append(c->left, text.ptr, text.len) != PERI_OK) {
+    if (peri_buffer_append(c->left, path.ptr, path.len) != PERI_OK) {
         peri_raise_memory(c->to);
     }
     c->left = NULL;
