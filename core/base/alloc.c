@@ -42,6 +42,15 @@ void *peri_calloc(size_t count, size_t size) {
     return block;
 }
 
+void *peri_alloc_aligned(size_t alignment, size_t size) {
+    void *block;
+    if (must_fail(size) || posix_memalign(&block, alignment, size ? size : 1) != 0) {
+        return NULL;
+    }
+    live++;
+    return block;
+}
+
 void *peri_realloc(void *block, size_t size) {
     if (must_fail(size)) {
         return NULL;

@@ -10,6 +10,10 @@ PERI_MUST_CHECK void *peri_alloc(size_t size);
 /// As peri_alloc; zeroed. NULL also when count * size overflows.
 PERI_MUST_CHECK void *peri_calloc(size_t count, size_t size);
 
+/// As peri_alloc; at an address that is a multiple of alignment, a power of two from the size of a
+/// pointer on.
+PERI_MUST_CHECK void *peri_alloc_aligned(size_t alignment, size_t size);
+
 /// As realloc(3): on NULL the old block stands. A NULL block allocates.
 PERI_MUST_CHECK void *peri_realloc(void *block, size_t size);
 

@@ -1,4 +1,4 @@
-// A VM's life, its memory cap, and the tables its bindings share.
+// A VM's life, and the tables its bindings share.
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "script/api.h"
 #include "script/door.h"
+#include "script/heap.h"
 #include "script/host_private.h"
 
 const char *const peri_handler_names[PERI_HANDLERS] = {
@@ -23,60 +24,6 @@ void peri_vm_push(lua_State *L, enum peri_slot slot) {
 
 const void *peri_vm_slot(enum peri_slot slot) {
     return &slots[slot];
-}
-
-/// What plain memory may take beyond the limit. lauxlib's buffers ask for it without collecting
-/// garbage first; the next object, which comes soon, does collect.
-enum { PLAIN_SLACK = 256 * 1024 };
-
-/// Lua's allocator: the cap is checked before the heap is asked, so that Lua collects garbage and
-/// tries again, then raises "not enough memory" in the script that asked.
-static void *allocate(void *ud, void *ptr, size_t old_size, size_t new_size) {
-    struct peri_vm *vm = ud;
-    size_t limit = vm->limit_;
-    size_t slack = limit < SIZE_MAX - PLAIN_SLACK ? PLAIN_SLACK : 0;
-    if (!ptr) {
-        // Then it holds what kind of object is made, 0 for plain memory.
-        limit += old_size == 0 ? slack : 0;
-        old_size = 0;
-    } else {
-        limit += slack;
-    }
-    if (new_size == 0) {
-        peri_free(ptr);
-        vm->used_ -= old_size;
-        return NULL;
-    }
-    if (new_size > old_size &&
-        new_size - old_size > limit - (vm->used_ < limit ? vm->used_ : limit)) {
-        vm->hit_cap = true;
-        return NULL;
-    }
-    void *block = peri_realloc(ptr, new_size);
-    if (!block) {
-        if (new_size > old_size) {
-            return NULL;
-        }
-        block = ptr; // Lua takes for granted that shrinking succeeds
-    }
-    vm->used_ += new_size - old_size;
-    return block;
-}
-
-int peri_vm_charge(struct peri_vm *vm, int64_t bytes) {
-    if (bytes <= 0) {
-        vm->used_ -= (size_t)-bytes;
-        return PERI_OK;
-    }
-    if ((size_t)bytes > vm->cap_ || vm->used_ > vm->cap_ - (size_t)bytes) {
-        lua_gc(vm->L, LUA_GCCOLLECT);
-        if ((size_t)bytes > vm->cap_ || vm->used_ > vm->cap_ - (size_t)bytes) {
-            vm->hit_cap = true;
-            return PERI_E_MEMORY;
-        }
-    }
-    vm->used_ += (size_t)bytes;
-    return PERI_OK;
 }
 
 /// Only an error outside of every protection comes here: a bug of the host's.
@@ -110,6 +57,7 @@ struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
     vm->hub = hub;
     vm->limits = *limits;
     peri_vm_set_cap(vm);
+    peri_heap_init(vm, PERI_HEAP_SLABS);
     vm->version = 1;
     vm->generation = 1;
     peri_vm_enter_host(vm);
@@ -121,7 +69,7 @@ struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
     for (int i = 0; i < PERI_HANDLERS; i++) {
         vm->handler[i] = LUA_NOREF;
     }
-    vm->L = lua_newstate(allocate, vm);
+    vm->L = lua_newstate(peri_heap_allocate, vm);
     if (!vm->L) {
         goto fail;
     }
@@ -147,6 +95,7 @@ void peri_vm_free(struct peri_vm *vm) {
         peri_door_close(vm);
         lua_close(vm->L);
     }
+    peri_heap_deinit(vm);
     peri_sources_free(&vm->sources);
     peri_script_free_routes(vm->routes, vm->route_count);
     peri_free(vm->protocols);

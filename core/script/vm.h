@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "hub/hub.h"
 #include "hub/room.h"
+#include "script/slabs.h"
 #include "script/sources.h"
 
 struct peri_host;
@@ -84,9 +85,12 @@ struct peri_vm {
     struct peri_probation *probation; ///< owned; NULL: it is over, or there is none
     struct peri_vm *heir;             ///< serves now, while this one's last handlers wait
 
-    // Memory: used_ counts Lua's own and what peri_vm_charge adds.
+    // Memory (heap.h): used_ counts Lua's own and what peri_vm_charge adds.
     size_t used_, cap_, limit_;
-    bool hit_cap; ///< an allocation was refused since the last full collection
+    bool hit_cap;      ///< an allocation was refused since the last full collection
+    size_t small_max_; ///< bytes of the largest object that comes from the slabs; 0: none does
+    size_t large_;     ///< bytes of all others
+    struct peri_slabs slabs_;
 };
 
 /// What the host keeps beyond the cap for its own entry, error report and `close`.

@@ -34,6 +34,25 @@ static void a_size_of_zero_is_a_block(void **state) {
     }
 }
 
+static void an_aligned_block_is_aligned_and_counted(void **state) {
+    (void)state;
+    uint64_t live = peri_alloc_live();
+    for (size_t alignment = sizeof(void *); alignment <= 65536; alignment *= 2) {
+        unsigned char *block = peri_alloc_aligned(alignment, 3 * alignment - 16);
+        assert_non_null(block);
+        assert_int_equal((uintptr_t)block % alignment, 0);
+        block[3 * alignment - 17] = 1;
+        assert_int_equal(peri_alloc_live(), live + 1);
+        peri_free(block);
+    }
+    assert_int_equal(peri_alloc_live(), live);
+    assert_null(peri_alloc_aligned(4096, SIZE_MAX - 8192));
+    peri_alloc_fail_from(1);
+    assert_null(peri_alloc_aligned(16, 16));
+    peri_alloc_fail_from(0);
+    assert_int_equal(peri_alloc_live(), live);
+}
+
 static void the_nth_allocation_fails_and_all_after_it(void **state) {
     (void)state;
     uint64_t live = peri_alloc_live();
@@ -92,6 +111,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_allocated_and_not_freed_is_counted),
         cmocka_unit_test(a_size_of_zero_is_a_block),
+        cmocka_unit_test(an_aligned_block_is_aligned_and_counted),
         cmocka_unit_test(the_nth_allocation_fails_and_all_after_it),
         cmocka_unit_test(too_much_is_null_and_not_counted),
         cmocka_unit_test(each_thread_counts_and_fails_for_itself),

@@ -1,0 +1,22 @@
+// A VM's heap: Lua's allocator, under the script's memory cap.
+#pragma once
+
+#include "script/vm.h"
+
+/// Small objects come from slabs of the VM's own, all else from malloc. Builds whose heap is watched
+/// for errors take all from there: the watcher sees each object.
+#ifdef PERIGEE_WATCHED_HEAP
+enum { PERI_HEAP_SLABS = false };
+#else
+enum { PERI_HEAP_SLABS = true };
+#endif
+
+/// Before the first allocation.
+void peri_heap_init(struct peri_vm *vm, bool has_slabs);
+
+/// A lua_Alloc; ud is the VM. Refuses what the cap refuses, before the heap is asked: Lua then collects
+/// garbage and tries again, then raises "not enough memory" in the script that asked.
+void *peri_heap_allocate(void *ud, void *ptr, size_t old_size, size_t new_size);
+
+/// After lua_close: gives the slabs back.
+void peri_heap_deinit(struct peri_vm *vm);
