@@ -58,6 +58,52 @@ int peri_vm_charge(struct peri_vm *vm, int64_t bytes) {
     return PERI_OK;
 }
 
+// When garbage is collected ---------------------------------------------------------------------
+
+// Lua's own pace is a cycle each time the heap has doubled. In a small script that is all the time,
+// and in one that keeps more than half of what it may, never: the cap comes first, and with it a whole
+// collection at once. So the collector is told how much more there may be until it begins and how hard
+// it works then, each time the heap has become another.
+
+enum {
+    LEAST_GARBAGE = 1024 * 1024, ///< bytes between two cycles, where the cap is far
+    PAUSE_MAX = 1000,            ///< percent; what Lua takes
+    EFFORT_MIN = 16,             ///< objects and slots that are looked at, for 16 bytes of garbage
+    EFFORT_MAX = 512,
+    STEP_LOG2 = 12, ///< bytes of garbage from step to step, at the least effort
+};
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/// Until three quarters of the room before the cap are used, garbage waits at most. A cycle looks at
+/// an object or a slot for each 16 bytes of the heap, about: it has to end within an eighth of that room.
+__attribute__((cold, noinline)) static void set_pace(struct peri_vm *vm) {
+    size_t used = vm->used_, room = vm->cap_ > used ? vm->cap_ - used : 0;
+    size_t garbage = smaller(larger(used, LEAST_GARBAGE), room / 4 * 3);
+    size_t pause = smaller(100 + garbage / (used / 100 + 1), PAUSE_MAX);
+    size_t effort = smaller(larger(8 * (used / (room + 1)), EFFORT_MIN), EFFORT_MAX);
+    int step = STEP_LOG2;
+    for (size_t e = EFFORT_MIN; e < effort; e *= 2) {
+        step--;
+    }
+    vm->pace_low_ = used - smaller(used / 4, larger(room / 8, 16 * 1024));
+    vm->pace_high_ = add(used, larger(smaller(used / 2, room / 8), 16 * 1024));
+    if (vm->L) {
+        (void)lua_gc(vm->L, LUA_GCINC, (int)pause, (int)effort, step); // sets numbers, no more
+    }
+}
+
+void peri_heap_leave(struct peri_vm *vm) {
+    vm->pace_low_ = 0;
+    vm->pace_high_ = SIZE_MAX;
+}
+
 // The allocator ---------------------------------------------------------------------------------
 
 static bool is_small(const struct peri_vm *vm, size_t size) {
@@ -132,6 +178,9 @@ void *peri_heap_allocate(void *ud, void *ptr, size_t old_size, size_t new_size) 
         if (ptr) {
             give(vm, ptr, old_size);
             vm->used_ -= old_size;
+            if (__builtin_expect(vm->used_ < vm->pace_low_, 0)) {
+                set_pace(vm);
+            }
         }
         return NULL;
     }
@@ -147,6 +196,9 @@ void *peri_heap_allocate(void *ud, void *ptr, size_t old_size, size_t new_size) 
     void *block = ptr ? change(vm, ptr, old_size, new_size) : take(vm, new_size);
     if (block) {
         vm->used_ += new_size - old_size;
+        if (__builtin_expect(vm->used_ > vm->pace_high_, 0)) {
+            set_pace(vm);
+        }
     }
     return block;
 }

@@ -18,5 +18,8 @@ void peri_heap_init(struct peri_vm *vm, bool has_slabs);
 /// garbage and tries again, then raises "not enough memory" in the script that asked.
 void *peri_heap_allocate(void *ud, void *ptr, size_t old_size, size_t new_size);
 
+/// Before lua_close: from here on the collector isn't told anything.
+void peri_heap_leave(struct peri_vm *vm);
+
 /// After lua_close: gives the slabs back.
 void peri_heap_deinit(struct peri_vm *vm);

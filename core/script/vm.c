@@ -93,6 +93,7 @@ void peri_vm_free(struct peri_vm *vm) {
         peri_door_cut_waits(vm);
         peri_timers_end(vm);
         peri_door_close(vm);
+        peri_heap_leave(vm);
         lua_close(vm->L);
     }
     peri_heap_deinit(vm);

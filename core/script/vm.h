@@ -90,6 +90,7 @@ struct peri_vm {
     bool hit_cap;      ///< an allocation was refused since the last full collection
     size_t small_max_; ///< bytes of the largest object that comes from the slabs; 0: none does
     size_t large_;     ///< bytes of all others
+    size_t pace_low_, pace_high_; ///< beyond these the collector is told another pace
     struct peri_slabs slabs_;
 };
 

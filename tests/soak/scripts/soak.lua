@@ -211,7 +211,7 @@ end
 -- KiB that Lua needs: the least, while garbage is made of several times the heap.
 local function live_kib()
   local least = collectgarbage("count")
-  for i = 1, math.ceil(least) * 6 do
+  for i = 1, math.max(math.ceil(least) * 6, 4096) do -- a small heap waits for 1 MiB of it
     local _ = ("%d"):format(i):rep(1024 // #tostring(i))
     least = math.min(least, collectgarbage("count"))
   end

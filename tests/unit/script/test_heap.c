@@ -1,4 +1,5 @@
-// A VM's heap, of slabs and without: what is counted, what the cap refuses, and what comes of that.
+// A VM's heap, of slabs and without: what is counted, what the cap refuses, and when
+// garbage is collected.
 #include "script/heap.h"
 
 #include <lauxlib.h>
@@ -36,6 +37,7 @@ static void make_state(bool has_slabs, size_t cap) {
 }
 
 static void end_state(void) {
+    peri_heap_leave(&vm);
     lua_close(vm.L);
     vm.L = NULL;
     end_heap();
@@ -186,6 +188,60 @@ static void what_is_held_is_bounded_whatever_is_kept(void **state) {
     end_heap();
 }
 
+// When garbage is collected -----------------------------------------------------------------------
+
+/// Counts cycles: a finalizer in each that makes the next one's.
+static const char COUNTING[] =
+    "cycles = 0\n"
+    "local function watch() setmetatable({}, { __gc = function() cycles = cycles + 1 watch() end "
+    "}) end\n"
+    "watch()\n"
+    "function fill(kib) while collectgarbage 'count' < kib do kept[#kept + 1] = { #kept, {} } end "
+    "end\n"
+    "function churn(kib) for i = 1, kib do local s = ('x'):rep(500) .. i .. 'y' end end\n"
+    "kept = {}\n";
+
+static lua_Integer number(const char *code) {
+    assert_int_equal(run(code), LUA_OK);
+    assert_int_equal(lua_getglobal(vm.L, "result"), LUA_TNUMBER);
+    lua_Integer result = lua_tointeger(vm.L, -1);
+    lua_pop(vm.L, 1);
+    return result;
+}
+
+static void a_small_heap_waits_for_garbage(void **state) {
+    make_state(*(bool *)*state, 64 * MIB);
+    assert_int_equal(run(COUNTING), LUA_OK);
+    assert_int_equal(run("fill(150)"), LUA_OK);
+    (void)lua_gc(vm.L, LUA_GCCOLLECT);
+    // Some 20 MiB. Lua by itself has 130 cycles of it.
+    assert_in_range(number("cycles = 0 churn(20000) result = cycles"), 10, 40);
+    // The same once it was large: the pace becomes what it was.
+    assert_int_equal(run("fill(30000) kept = {}"), LUA_OK);
+    (void)lua_gc(vm.L, LUA_GCCOLLECT);
+    assert_int_equal(run("fill(150)"), LUA_OK);
+    assert_in_range(number("cycles = 0 churn(20000) result = cycles"), 10, 40);
+    end_state();
+}
+
+static void a_cycle_ends_before_the_cap(void **state) {
+    make_state(*(bool *)*state, 16 * MIB);
+    assert_int_equal(run(COUNTING), LUA_OK);
+    static const char *const fills[] = {"fill(4 * 1024)", "fill(9 * 1024)", "fill(15 * 1024)"};
+    for (size_t i = 0; i < sizeof fills / sizeof fills[0]; i++) {
+        assert_int_equal(run(fills[i]), LUA_OK);
+        vm.hit_cap = false;
+        // Small things that replace what was kept, and large ones.
+        assert_int_equal(run("for i = 1, 300000 do kept[i % 2000] = { i, { i } } end\n"
+                             "churn(60000) for i = 1, 2000 do ('x'):rep(30000) end"),
+                         LUA_OK);
+        assert_false(vm.hit_cap);
+        lua_settop(vm.L, 0);
+    }
+    assert_true(number("result = cycles") > 10);
+    end_state();
+}
+
 static bool slabs = true, none = false;
 
 #define IN_BOTH(test) \
@@ -201,6 +257,8 @@ int main(void) {
         IN_BOTH(a_block_keeps_its_bytes_through_any_size),
         IN_BOTH(a_block_that_cannot_shrink_stands),
         IN_BOTH(what_is_held_is_bounded_whatever_is_kept),
+        IN_BOTH(a_small_heap_waits_for_garbage),
+        IN_BOTH(a_cycle_ends_before_the_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
