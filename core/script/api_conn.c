@@ -118,12 +118,11 @@ static int push_field(lua_State *L, struct peri_vm *vm, peri_key key, enum field
 
 /// upvalue 2: name -> method, or the number of a field
 static int conn_index(lua_State *L) {
-    struct peri_vm *vm = peri_vm_of(L);
-    lua_pushvalue(L, 2);
     int kind = lua_rawget(L, lua_upvalueindex(2));
     if (kind == LUA_TFUNCTION) {
         return 1;
     }
+    struct peri_vm *vm = peri_vm_of(L);
     peri_key key = peri_conn_at(L, 1);
     if (kind != LUA_TNUMBER || !key) {
         lua_pushnil(L);
@@ -153,21 +152,34 @@ static int conn_newindex(lua_State *L) {
     return 0;
 }
 
+/// By the address of the word, which is the same for all that are equal; else by its letters.
+static enum peri_opcode check_kind(lua_State *L, const struct peri_vm *vm, int index) {
+    if (lua_isnoneornil(L, index)) {
+        return PERI_OP_TEXT;
+    }
+    const char *kind = luaL_checkstring(L, index);
+    bool is_text = kind == vm->word_at[PERI_WORD_TEXT];
+    if (!is_text && kind != vm->word_at[PERI_WORD_BINARY]) {
+        is_text = strcmp(kind, "text") == 0;
+        if (!is_text && strcmp(kind, "binary") != 0) {
+            luaL_error(L, "kind is \"text\" or \"binary\", not \"%s\"", kind);
+        }
+    }
+    return is_text ? PERI_OP_TEXT : PERI_OP_BINARY;
+}
+
 int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_index,
                         struct peri_outgoing *out) {
-    const char *kind = luaL_optstring(L, kind_index, "text");
-    if (strcmp(kind, "text") != 0 && strcmp(kind, "binary") != 0) {
-        luaL_error(L, "kind is \"text\" or \"binary\", not \"%s\"", kind);
-    }
-    out->opcode = kind[0] == 'b' ? PERI_OP_BINARY : PERI_OP_TEXT;
-    if (lua_istable(L, index)) {
+    out->opcode = check_kind(L, vm, kind_index);
+    int type = lua_type(L, index);
+    if (type == LUA_TTABLE) {
         // Our own JSON is UTF-8: it was checked string by string.
         int status =
             peri_json_encode(L, vm, index, (size_t)peri_limits_outbox_hard(&vm->limits), &vm->json);
         out->payload = peri_buffer_str(&vm->json);
         return status;
     }
-    if (lua_type(L, index) != LUA_TSTRING) {
+    if (type != LUA_TSTRING) {
         luaL_typeerror(L, index, "string or table");
     }
     out->payload.ptr = lua_tolstring(L, index, &out->payload.len);
@@ -219,8 +231,8 @@ static int conn_send(lua_State *L) {
         status = peri_conn_send(vm->hub, conn, &out, vm->task->key == key);
     }
     switch (status) {
-    case PERI_OK: lua_pushliteral(L, "ok"); return 1;
-    case PERI_AGAIN: lua_pushliteral(L, "slow"); return 1;
+    case PERI_OK: peri_vm_push_word(L, vm, PERI_WORD_OK); return 1;
+    case PERI_AGAIN: peri_vm_push_word(L, vm, PERI_WORD_SLOW); return 1;
     case PERI_E_LIMIT:
         lua_pushnil(L);
         lua_pushliteral(L, "too large");

@@ -146,11 +146,8 @@ static int message_prepare(lua_State *L, struct peri_task *task) {
     peri_vm_push_handler(L, task->vm, PERI_ON_MESSAGE);
     peri_conn_push(L, task->key);
     peri_push_str(L, event->payload);
-    if (event->kind == PERI_EV_TEXT) {
-        lua_pushliteral(L, "text");
-    } else {
-        lua_pushliteral(L, "binary");
-    }
+    peri_vm_push_word(L, task->vm,
+                      event->kind == PERI_EV_TEXT ? PERI_WORD_TEXT : PERI_WORD_BINARY);
     return 3;
 }
 

@@ -120,6 +120,12 @@ static int report(lua_State *L) {
     return peri_report_traceback(L);
 }
 
+void peri_door_open(lua_State *L, struct peri_vm *vm) {
+    lua_pushlightuserdata(L, vm);
+    lua_pushcclosure(L, report, 1);
+    vm->report = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 /// What the watchdog has found of an event: says so, and nothing is armed any more.
 __attribute__((cold, noinline)) static void tell(const struct peri_task *task, bool stopped) {
     if (stopped) {
@@ -244,8 +250,7 @@ static int resumed(lua_State *L, int status, lua_KContext context) {
 static int body(lua_State *L) {
     struct peri_task *task = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    lua_pushlightuserdata(L, task->vm);
-    lua_pushcclosure(L, report, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, task->vm->report);
     return step(L, task);
 }
 

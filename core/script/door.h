@@ -74,6 +74,9 @@ struct peri_task {
     struct peri_timer *timer; ///< of a timer task
 };
 
+/// Makes what every entry needs; once for a VM. May raise.
+void peri_door_open(lua_State *L, struct peri_vm *vm);
+
 /// @return a task to fill in and give to peri_door_enter; NULL when out of memory (logged)
 PERI_MUST_CHECK struct peri_task *peri_door_task(struct peri_vm *vm,
                                                  const struct peri_entry *entry);

@@ -33,6 +33,14 @@ static int panic(lua_State *L) {
     abort();
 }
 
+static void keep_words(lua_State *L, struct peri_vm *vm) {
+    static const char *const words[PERI_WORDS] = {"text", "binary", "ok", "slow"};
+    for (int i = 0; i < PERI_WORDS; i++) {
+        vm->word_at[i] = lua_pushstring(L, words[i]);
+        vm->words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+}
+
 static int make_tables(lua_State *L) {
     for (int slot = 0; slot < PERI_SLOTS; slot++) {
         lua_newtable(L);
@@ -44,6 +52,9 @@ static int make_tables(lua_State *L) {
         }
         lua_rawsetp(L, LUA_REGISTRYINDEX, &slots[slot]);
     }
+    struct peri_vm *vm = lua_touserdata(L, 1);
+    keep_words(L, vm);
+    peri_door_open(L, vm);
     return 0;
 }
 
@@ -75,7 +86,7 @@ struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
     }
     lua_atpanic(vm->L, panic);
     *(bool *)lua_getextraspace(vm->L) = false; // new coroutines copy it
-    if (peri_vm_protected(vm, make_tables, NULL) != LUA_OK) {
+    if (peri_vm_protected(vm, make_tables, vm) != LUA_OK) {
         goto fail;
     }
     return vm;

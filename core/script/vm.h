@@ -30,6 +30,16 @@ extern const char *const peri_handler_names[PERI_HANDLERS];
 /// Bytes that are kept of an error's message.
 enum { PERI_ERROR_MAX = 512 };
 
+/// Strings that bindings give and are given at each message: kept, so that they are pushed without
+/// being made, and known by their address.
+enum peri_word {
+    PERI_WORD_TEXT,
+    PERI_WORD_BINARY,
+    PERI_WORD_OK,
+    PERI_WORD_SLOW,
+    PERI_WORDS,
+};
+
 enum peri_phase {
     PERI_LOADING,  ///< the file runs: only what a file may do at its top answers
     PERI_STARTING, ///< `start` runs: what it does is held until it has returned
@@ -51,6 +61,9 @@ struct peri_vm {
     enum peri_slow slow;
     bool close_on_error;
     int handler[PERI_HANDLERS]; ///< registry references; LUA_NOREF when absent
+    int report;                 ///< the same, of the door's message handler
+    int words[PERI_WORDS];      ///< the same
+    const char *word_at[PERI_WORDS];
 
     struct peri_task *task;   ///< the one that runs now; NULL outside of the door
     struct peri_list waiting; ///< tasks that wait
@@ -143,6 +156,11 @@ static inline const char *peri_push_str(lua_State *L, struct peri_str text) {
 static inline void peri_vm_push_handler(lua_State *L, const struct peri_vm *vm,
                                         enum peri_handler which) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->handler[which]);
+}
+
+/// [-0, +1]; never raises
+static inline void peri_vm_push_word(lua_State *L, const struct peri_vm *vm, enum peri_word word) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->words[word]);
 }
 
 /// The cap applies to what runs from here: the script's code, or (with the reserve) the host's.
