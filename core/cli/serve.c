@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin/notes.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cli/builtin.h"
@@ -27,7 +28,9 @@ struct whole {
     struct peri_server *server;
     struct peri_serve_control control;
     struct peri_router *router;
-    struct peri_asset client;        ///< for pages, at /perigee.js
+    bool is_dev;                     ///< pages are told what became of a save
+    struct peri_asset client[2];     ///< for pages: /perigee.js, and the notes of development
+    struct peri_buffer client_text;  ///< of the first, in development
     struct peri_buffer public_dir;   ///< NUL-terminated
     struct peri_endpoint *endpoints; ///< as the settings have them
     struct peri_ip_range *proxies;   ///< that are trusted, likewise
@@ -45,6 +48,7 @@ static void free_whole(struct whole *whole) {
     peri_free(whole->proxies);
     peri_free(whole->pairs);
     peri_settings_deinit(&whole->settings);
+    peri_buffer_deinit(&whole->client_text);
     peri_buffer_deinit(&whole->public_dir);
     peri_buffer_deinit(&whole->error);
 }
@@ -57,6 +61,42 @@ static void cut_waits(void *arg) {
 static void hear_news(void *arg, const struct peri_news *news) {
     const struct whole *whole = arg;
     peri_serve_control_news(&whole->control, news);
+    struct peri_buffer event = {0};
+    if (whole->is_dev && peri_notes_news(news, &event) == PERI_OK) {
+        peri_server_publish(whole->server, peri_buffer_str(&event));
+    }
+    peri_buffer_deinit(&event);
+}
+
+static int greet_page(void *self, struct peri_buffer *out) {
+    const struct whole *whole = self;
+    return peri_notes_state(whole->hub, out);
+}
+
+/// What pages get from the program itself. In production perigee.js knows nothing of notes.
+/// @param count how many of whole->client there are
+/// @return PERI_OK or PERI_E_MEMORY
+static int prepare_client(struct whole *whole, size_t *count) {
+    const struct peri_settings *settings = &whole->settings;
+    struct peri_str client = peri_builtin("client/perigee.js");
+    whole->is_dev = peri_settings_is_set(settings, PERI_SETTING_DEV)
+                        ? peri_settings_is_on(settings, PERI_SETTING_DEV)
+                        : isatty(STDOUT_FILENO) == 1;
+    int status = PERI_OK;
+    if (whole->is_dev) {
+        status = peri_buffer_append_str(&whole->client_text, client);
+    }
+    if (whole->is_dev && status == PERI_OK) {
+        status = peri_buffer_append_str(
+            &whole->client_text,
+            PERI_STR("\nimport(\"./perigee/dev.js\").catch(console.error); // serve --dev\n"));
+        client = peri_buffer_str(&whole->client_text);
+    }
+    whole->client[0] = (struct peri_asset){PERI_STR("/perigee.js"), client};
+    whole->client[1] =
+        (struct peri_asset){PERI_STR("/perigee/dev.js"), peri_builtin("client/perigee-dev.js")};
+    *count = whole->is_dev ? 2 : 1;
+    return status;
 }
 
 static int find_public(struct whole *whole) {
@@ -172,7 +212,7 @@ static int configure(struct whole *whole) {
 
 /// Everything from there to the loop.
 static int assemble(struct whole *whole) {
-    size_t endpoint_count = list_endpoints(whole), pair_count = 0;
+    size_t endpoint_count = list_endpoints(whole), pair_count = 0, asset_count = 0;
     struct peri_ip_set trusted = {0};
     int status = pair_up(whole, &pair_count);
     if (status != PERI_OK) {
@@ -180,10 +220,9 @@ static int assemble(struct whole *whole) {
     }
     whole->router = peri_router_new();
     if (!whole->router || endpoint_count == 0 || list_proxies(whole, &trusted) != PERI_OK ||
-        find_public(whole) != PERI_OK) {
+        find_public(whole) != PERI_OK || prepare_client(whole, &asset_count) != PERI_OK) {
         return PERI_E_MEMORY;
     }
-    whole->client = (struct peri_asset){PERI_STR("/perigee.js"), peri_builtin("client/perigee.js")};
     const struct peri_server_options server = {
         .endpoints = whole->endpoints,
         .endpoint_count = endpoint_count,
@@ -194,8 +233,9 @@ static int assemble(struct whole *whole) {
         .router = whole->router,
         .public_dir = (const char *)whole->public_dir.ptr,
         .watch_dir = peri_settings_is_on(&whole->settings, PERI_SETTING_WATCH) ? whole->dir : NULL,
-        .assets = &whole->client,
-        .asset_count = 1,
+        .assets = whole->client,
+        .asset_count = asset_count,
+        .feed = {whole->is_dev ? PERI_STR("/perigee/dev") : PERI_STR(""), whole, greet_page},
         .hub = whole->hub,
         .cut_waits = cut_waits,
         .news = hear_news,

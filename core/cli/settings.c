@@ -102,6 +102,9 @@ const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
     [PERI_SETTING_WATCH] =
         {"watch", PERI_SETTING_SWITCH, true, "", "on", is_switch, "on or off",
          "whether a save of a script takes effect at once: the folder is watched"},
+    [PERI_SETTING_DEV] = {"dev", PERI_SETTING_SWITCH, true, "", "", is_switch, "on or off",
+                          "whether pages that use /perigee.js show what became of a save. On by "
+                          "itself where stdout is a terminal"},
     [PERI_SETTING_CONFIG] = {"config", PERI_SETTING_TEXT, false, "FILE", "", is_path,
                              "the path of a file",
                              "a file with any of these settings, limits, and sections for scripts"},

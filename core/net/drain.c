@@ -79,6 +79,7 @@ static void on_drain(uv_timer_t *timer) {
 
 void peri_server_drain(struct peri_server *server) {
     server->draining = true;
+    peri_feed_end(server);
     peri_service_notify("STOPPING=1");
     server->drain_began_ms = peri_server_now(server);
     (void)uv_timer_start(&server->drain, on_drain, 0, DRAIN_TICK_MS);

@@ -23,6 +23,7 @@ struct peri_http *peri_http_new(struct peri_server *server, const struct peri_ip
         return NULL;
     }
     http->file = -1;
+    peri_list_init(&http->feed);
     http->peer = *ip;
     peri_ip_print(http->remote, ip);
     http->parser = peri_request_parser_new(&limits);
@@ -62,6 +63,7 @@ void peri_http_drop(struct peri_session *session) {
         policy->abandon(policy->self, http->script, http->opened);
     }
     end_request(session);
+    peri_feed_leave(session);
     peri_request_parser_free(http->parser);
     peri_buffer_deinit(&http->out);
     peri_free(http->proxy);
@@ -190,6 +192,10 @@ static void route(struct peri_session *session) {
     } else if (session->server->draining) {
         const struct peri_field later = {PERI_STR("Retry-After"), PERI_STR("10")};
         peri_http_refuse(session, 503, "the host is stopping", &later);
+    } else if (peri_feed_is_asked_for(session)) {
+        if (check_reading(session)) {
+            peri_feed_begin(session);
+        }
     } else if (http->upgrade) {
         peri_http_upgrade(session, rc == PERI_OK);
     } else {
@@ -296,6 +302,7 @@ uint64_t peri_http_due(const struct peri_session *session) {
         return http->since_ms + (traits ? traits->limits : limits)->handler_wait_ms;
     }
     case HTTP_REPLYING: return session->taken_ms + limits->stall_ms;
+    case HTTP_STREAMING: return peri_feed_due(session);
     case HTTP_OPENING: break;
     }
     return UINT64_MAX;
@@ -329,6 +336,7 @@ void peri_http_late(struct peri_session *session) {
         peri_session_close(session);
         return;
     }
+    case HTTP_STREAMING: peri_feed_late(session); return;
     case HTTP_OPENING: return;
     }
     peri_session_want_turn(session);

@@ -148,6 +148,8 @@ struct peri_server {
     struct peri_list sessions;
     struct peri_list work, working; ///< sessions that want a turn; those that get it now
     struct peri_list closing;
+    struct peri_list feed; ///< what streams, by peri_http.feed
+    size_t feed_count;
     size_t session_count; ///< closing ones included
     size_t connection_limit;
     uint64_t answer_bytes;     ///< of scripts' answers that wait for their clients to take them
@@ -312,10 +314,11 @@ void peri_control_close(struct peri_server *server);
 // http.c
 
 enum http_phase {
-    HTTP_READING,  ///< the next request, or nothing yet
-    HTTP_WAITING,  ///< policy is to answer
-    HTTP_OPENING,  ///< the 101 is in `out`, the connection is to be opened
-    HTTP_REPLYING, ///< `out` and the file are being written
+    HTTP_READING,   ///< the next request, or nothing yet
+    HTTP_WAITING,   ///< policy is to answer
+    HTTP_OPENING,   ///< the 101 is in `out`, the connection is to be opened
+    HTTP_REPLYING,  ///< `out` and the file are being written
+    HTTP_STREAMING, ///< what the feed says, without an end
 };
 
 struct peri_http {
@@ -324,19 +327,21 @@ struct peri_http {
     struct peri_params *params;
     struct peri_buffer out; ///< an answer, of which out_at bytes are written
     size_t out_at;
-    size_t counted;             ///< of server->answer_bytes
-    struct peri_range part;     ///< of the file, still to be sent behind `out`
-    struct peri_file_mark mark; ///< of the file, when its head was written
-    uint64_t exchange;          ///< 0: policy owes nothing
-    uint64_t opened;            ///< the exchange that policy accepted; 0: it was not asked
-    uint64_t since_ms;          ///< of the phase, or of the parser's stage
-    uint32_t script;            ///< 0: no route
-    uint32_t served;            ///< requests answered
-    int file;                   ///< -1: none
-    uint8_t phase;              ///< enum http_phase
-    uint8_t parsing;            ///< enum peri_request_stage, as last seen
-    bool upgrade, head, close;  ///< of the present request; close: no other follows
-    struct peri_str protocol;   ///< of the 101; lies in the request
+    size_t counted;               ///< of server->answer_bytes
+    struct peri_range part;       ///< of the file, still to be sent behind `out`
+    struct peri_file_mark mark;   ///< of the file, when its head was written
+    uint64_t exchange;            ///< 0: policy owes nothing
+    uint64_t opened;              ///< the exchange that policy accepted; 0: it was not asked
+    uint64_t since_ms;            ///< of the phase, or of the parser's stage
+    uint32_t script;              ///< 0: no route
+    uint32_t served;              ///< requests answered
+    int file;                     ///< -1: none
+    uint8_t phase;                ///< enum http_phase
+    uint8_t parsing;              ///< enum peri_request_stage, as last seen
+    struct peri_list feed;        ///< in server->feed while streaming, or linked to itself
+    struct peri_session *session; ///< once it streams
+    bool upgrade, head, close;    ///< of the present request; close: no other follows
+    struct peri_str protocol;     ///< of the 101; lies in the request
 
     struct peri_proxy_header *proxy; ///< that must come first; NULL: none, or it has come
     struct peri_ip peer;             ///< the other end of the socket, or whom the proxy has named
@@ -382,11 +387,32 @@ void peri_http_refuse(struct peri_session *session, int status, const char *why,
 /// @param file its descriptor is transferred
 void peri_http_reply_file(struct peri_session *session, const struct peri_file *file);
 
+/// Begins an answer that does not end: whatever is added to `out` goes there. HTTP_STREAMING
+/// follows, but for HEAD.
+void peri_http_reply_stream(struct peri_session *session, struct peri_str content_type,
+                            struct peri_str begins);
+
 /// Answers with an asset, or that it has not changed.
 void peri_http_reply_asset(struct peri_session *session, const struct peri_asset *asset);
 
 /// Writes what is in `out` and in the file. @return true when all is written
 bool peri_http_write(struct peri_session *session);
+
+// feed.c
+
+bool peri_feed_is_asked_for(const struct peri_session *session);
+
+/// Answers a client who may only read, and streams if all is well.
+void peri_feed_begin(struct peri_session *session);
+
+/// Its http is let go of.
+void peri_feed_leave(struct peri_session *session);
+
+uint64_t peri_feed_due(const struct peri_session *session);
+void peri_feed_late(struct peri_session *session);
+
+/// The host ends: all clients are closed.
+void peri_feed_end(struct peri_server *server);
 
 // upgrade.c
 

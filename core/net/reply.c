@@ -204,6 +204,23 @@ void peri_http_reply_file(struct peri_session *session, const struct peri_file *
     }
 }
 
+void peri_http_reply_stream(struct peri_session *session, struct peri_str content_type,
+                            struct peri_str begins) {
+    struct peri_http *http = session->http;
+    http->close = true;
+    http->session = session;
+    struct draft draft = begin(session, 200);
+    field(&draft, PERI_STR("Content-Type"), content_type);
+    field(&draft, PERI_STR("Cache-Control"), PERI_STR("no-store"));
+    field(&draft, PERI_STR("X-Accel-Buffering"), PERI_STR("no")); // nginx would collect it
+    field(&draft, PERI_STR("X-Content-Type-Options"), PERI_STR("nosniff"));
+    end(&draft, begins);
+    if (!http->head && !session->closing) {
+        http->phase = HTTP_STREAMING;
+        http->since_ms = peri_server_now(session->server);
+    }
+}
+
 void peri_http_reply_asset(struct peri_session *session, const struct peri_asset *asset) {
     static const uint8_t key[16] = {0}; // the same tag on every host of that version
     char tag[24];

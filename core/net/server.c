@@ -170,6 +170,7 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     peri_list_init(&server->work);
     peri_list_init(&server->working);
     peri_list_init(&server->closing);
+    peri_list_init(&server->feed);
     peri_addresses_init(&server->uses);
     uv_timer_t *const timers[] = {&server->tick, &server->wake,   &server->drain, &server->resume,
                                   &server->log,  &server->forget, &server->poll};

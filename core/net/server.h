@@ -49,6 +49,15 @@ struct peri_control {
     void (*close)(void *client);
 };
 
+/// A stream of events for pages (Server-Sent Events), at a path of its own.
+struct peri_feed {
+    struct peri_str path; ///< goes before any script's route; len 0: there is no feed
+    void *self;
+    /// Appends what a new client hears first, events or comments. Between two turns of the hub.
+    /// @return PERI_OK or PERI_E_MEMORY
+    int (*greet)(void *self, struct peri_buffer *out);
+};
+
 struct peri_server_options {
     /// Not used when a service manager has passed sockets (LISTEN_FDS).
     const struct peri_endpoint *endpoints;
@@ -64,6 +73,7 @@ struct peri_server_options {
     const char *watch_dir;            ///< of scripts: policy is told when it changes; NULL: never
     const struct peri_asset *assets;  ///< where public_dir has no file of that path
     size_t asset_count;
+    struct peri_feed feed;
     struct peri_hub *hub;         ///< its policy is set when peri_server_run is called
     void (*cut_waits)(void *arg); ///< the host ends: no handler may wait any longer
     /// Hears of ports.news, in the midst of a handler too; NULL: nobody does.
@@ -107,6 +117,9 @@ PERI_MUST_CHECK int peri_server_start(struct peri_server *server);
 /// signal ends at once. Afterwards every connection is detached, and no work is left on other threads.
 /// A service manager is told both.
 void peri_server_run(struct peri_server *server);
+
+/// Says an event, worded as a feed is, to all who listen now. May be called in the midst of a handler.
+void peri_server_publish(struct peri_server *server, struct peri_str event);
 
 /// What a signal does: begins to drain, or ends at once when it is draining. From the loop's own
 /// thread.

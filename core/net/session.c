@@ -226,7 +226,7 @@ static void on_left(struct peri_session *session) {
     case SESSION_TLS: break; // it is always reading
     case SESSION_HTTP:
         // Half-closing after a request is legal, so that one is still answered.
-        if (session->hangup || session->http->upgrade) {
+        if (session->hangup || session->http->upgrade || session->http->phase == HTTP_STREAMING) {
             if (session->http->phase != HTTP_OPENING) {
                 peri_session_close(session);
             }
