@@ -8,7 +8,12 @@
 #include "base/buffer.h"
 #include "proto/deflate.h"
 
-enum { RSV1 = 0x40 };
+enum {
+    FIN = 0x80,
+    RSV1 = 0x40,
+    MASKED = 0x80,
+    SHORT_HEADER_BYTES = 6, ///< of a masked frame with a short length
+};
 
 enum stage {
     STAGE_HEADER,
@@ -347,13 +352,25 @@ static int read_compressed(struct peri_connection *c, struct peri_str taken,
     return deliver(c, kind, (struct peri_str){0}, peri_buffer_str(&partial->inflated), ev);
 }
 
-static int read_data(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
-    bool text = c->message_opcode_ == PERI_OP_TEXT;
-    if (text && !peri_utf8_feed(&c->utf8_, taken.ptr, taken.len)) {
+/// Checks the next piece of a text. RFC 6455 section 8.1
+static int check_text(struct peri_connection *c, struct peri_str piece, bool last) {
+    if (!peri_utf8_feed(&c->utf8_, piece.ptr, piece.len)) {
         return fail(c, 1007, "text is not UTF-8");
     }
+    if (last && !peri_utf8_is_complete(&c->utf8_)) {
+        return fail(c, 1007, "text ends inside a character");
+    }
+    return PERI_OK;
+}
+
+static int read_data(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
+    bool text = c->message_opcode_ == PERI_OP_TEXT;
     bool frame_ends = c->in_.frame.left == 0;
     bool message_ends = frame_ends && c->in_.frame.fin;
+    int rc = text ? check_text(c, taken, message_ends) : PERI_OK;
+    if (rc != PERI_OK) {
+        return rc;
+    }
     size_t held = c->partial_ ? c->partial_->message.len : 0;
     if (taken.len > 0 && (held > 0 || !message_ends)) {
         if (!has_partial(c) ||
@@ -366,13 +383,48 @@ static int read_data(struct peri_connection *c, struct peri_str taken, struct pe
         c->stage_ = frame_ends ? STAGE_HEADER : STAGE_PAYLOAD;
         return PERI_AGAIN;
     }
-    if (text && !peri_utf8_is_complete(&c->utf8_)) {
-        return fail(c, 1007, "text ends inside a character");
-    }
     enum peri_event_kind kind = kind_of(c);
     c->message_opcode_ = 0;
     struct peri_str kept = {held ? (const char *)c->partial_->message.ptr : NULL, held};
     return deliver(c, kind, taken, kept, ev);
+}
+
+/// A message of one frame, all of it here and plain, in one step: most are.
+/// @return PERI_OK with *ev set; PERI_AGAIN: it is no such, and nothing has changed; or an error
+static int take_whole(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+    const uint8_t *at = in->ptr;
+    if (in->len < SHORT_HEADER_BYTES || c->role != PERI_SERVER || c->message_opcode_ != 0 ||
+        c->header_bytes_ != 0) {
+        return PERI_AGAIN;
+    }
+    bool text = at[0] == (FIN | PERI_OP_TEXT), binary = at[0] == (FIN | PERI_OP_BINARY);
+    size_t n = at[1] & 0x7f, header_bytes = SHORT_HEADER_BYTES;
+    if (n == 126) {
+        n = (size_t)at[2] << 8 | at[3];
+        header_bytes += 2;
+    } else if (n == 127) {
+        return PERI_AGAIN;
+    }
+    if (!(text || binary) || !(at[1] & MASKED) || (header_bytes > SHORT_HEADER_BYTES && n < 126) ||
+        in->len < header_bytes + n || n > c->max_message_bytes) {
+        return PERI_AGAIN;
+    }
+    uint8_t *payload = in->ptr + header_bytes;
+    bool ascii = peri_mask(payload, n, payload - 4, 0);
+    if (text && !ascii) {
+        int rc = check_text(c, peri_str((const char *)payload, n), true);
+        if (rc != PERI_OK) {
+            return rc;
+        }
+    }
+    in->ptr = payload + n;
+    in->len -= header_bytes + n;
+    *ev = (struct peri_event){
+        .kind = text ? PERI_EV_TEXT : PERI_EV_BINARY,
+        .in_input = true,
+        .payload = {(const char *)payload, n},
+    };
+    return PERI_OK;
 }
 
 /// Takes one step: a header, or what there is of a payload.
@@ -403,6 +455,12 @@ int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct
     case STAGE_CLOSED: return PERI_E_CLOSED;
     case STAGE_BROKEN: return PERI_E_PROTOCOL;
     case STAGE_NO_MEMORY: return PERI_E_MEMORY;
+    }
+    if (c->stage_ == STAGE_HEADER) {
+        int rc = take_whole(c, in, ev);
+        if (rc != PERI_AGAIN) {
+            return rc;
+        }
     }
     while (in->len > 0) {
         int rc = step(c, in, ev);

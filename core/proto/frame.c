@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/wide.h"
+
 enum {
     BIT_FIN = 0x80,
     BIT_MASK = 0x80,
@@ -87,24 +89,50 @@ size_t peri_frame_encode(uint8_t out[PERI_FRAME_HEADER_MAX], bool fin, uint8_t r
     return 2 + extended + (key ? KEY_BYTES : 0);
 }
 
-void peri_mask(uint8_t *bytes, size_t n, const uint8_t key[4], uint64_t offset) {
-    uint8_t turned[8];
-    for (size_t i = 0; i < sizeof turned; i++) {
-        turned[i] = key[(offset + i) & 3];
+/// Masks a piece of fewer than sixteen bytes. @return its bytes, all of them in one word by `or`
+static uint64_t mask_rest(uint8_t *at, size_t n, uint64_t mask) {
+    uint64_t seen = 0;
+    if (n >= sizeof seen) {
+        memcpy(&seen, at, sizeof seen);
+        seen ^= mask;
+        memcpy(at, &seen, sizeof seen);
+        at += sizeof seen;
+        n -= sizeof seen;
     }
-    uint64_t wide;
-    memcpy(&wide, turned, sizeof wide);
+    uint8_t bytes[sizeof mask];
+    memcpy(bytes, &mask, sizeof bytes);
+    for (size_t i = 0; i < n; i++) {
+        at[i] ^= bytes[i];
+        seen |= at[i];
+    }
+    return seen;
+}
 
-    size_t words = n / sizeof wide;
-    for (size_t i = 0; i < words; i++) {
-        uint64_t word;
-        memcpy(&word, bytes + i * sizeof word, sizeof word);
-        word ^= wide;
-        memcpy(bytes + i * sizeof word, &word, sizeof word);
+bool peri_mask(uint8_t *bytes, size_t n, const uint8_t key[4], uint64_t offset) {
+    enum { WIDE = sizeof(peri_wide), STRIDE = 4 * WIDE };
+    uint8_t round[12]; // the key three times: from any of its first four bytes it goes on for eight
+    memcpy(round, key, 4);
+    memcpy(round + 4, key, 4);
+    memcpy(round + 8, key, 4);
+    uint64_t twice;
+    memcpy(&twice, round + (offset & 3), sizeof twice);
+    const peri_wide mask = {twice, twice};
+    peri_wide seen = {0};
+
+    for (; n >= STRIDE; bytes += STRIDE, n -= STRIDE) {
+        for (size_t i = 0; i < STRIDE; i += WIDE) {
+            peri_wide wide = peri_wide_load(bytes + i) ^ mask;
+            peri_wide_store(bytes + i, wide);
+            seen |= wide;
+        }
     }
-    for (size_t i = words * sizeof wide; i < n; i++) {
-        bytes[i] ^= turned[i & 3];
+    for (; n >= WIDE; bytes += WIDE, n -= WIDE) {
+        peri_wide wide = peri_wide_load(bytes) ^ mask;
+        peri_wide_store(bytes, wide);
+        seen |= wide;
     }
+    seen[0] |= mask_rest(bytes, n, twice);
+    return peri_wide_is_ascii(seen);
 }
 
 bool peri_close_code_is_valid(int code) {

@@ -38,7 +38,8 @@ size_t peri_frame_encode(uint8_t out[PERI_FRAME_HEADER_MAX], bool fin, uint8_t r
                          enum peri_opcode opcode, uint64_t length, const uint8_t *key);
 
 /// Masks or unmasks in place; `offset` is how many payload bytes came before.
-void peri_mask(uint8_t *bytes, size_t n, const uint8_t key[4], uint64_t offset);
+/// @return true when all bytes that came of it are ASCII
+bool peri_mask(uint8_t *bytes, size_t n, const uint8_t key[4], uint64_t offset);
 
 /// True for close codes that may stand in a Close frame: 1000-1003, 1007-1014, 3000-4999.
 /// RFC 6455 section 7.4 and IANA's registry

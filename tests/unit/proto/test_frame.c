@@ -70,7 +70,7 @@ static void masking_is_right_at_any_alignment_length_and_offset(void **state) {
     (void)state;
     static const uint8_t key[4] = {0x37, 0xfa, 0x21, 0x3d};
     for (size_t align = 0; align < 9; align++) {
-        for (size_t n = 0; n < 70; n++) {
+        for (size_t n = 0; n < 150; n++) {
             for (uint64_t offset = 0; offset < 9; offset++) {
                 uint8_t *block = malloc(align + n + 1); // a sanitizer guards its end
                 assert_non_null(block);
@@ -85,6 +85,24 @@ static void masking_is_right_at_any_alignment_length_and_offset(void **state) {
                 assert_int_equal(block[align + n], (uint8_t)((align + n) * 7)); // not one more
                 free(block);
             }
+        }
+    }
+}
+
+static void masking_tells_whether_all_that_comes_of_it_is_ascii(void **state) {
+    (void)state;
+    static const uint8_t key[4] = {0x80, 0xfa, 0x21, 0xbd};
+    for (size_t n = 0; n < 150; n++) {
+        for (size_t other = 0; other <= n; other++) { // n: none
+            uint8_t *block = malloc(n + 1);
+            assert_non_null(block);
+            memset(block, 'a', n);
+            if (other < n) {
+                block[other] = 0x80;
+            }
+            peri_mask(block, n, key, 3);
+            assert_int_equal(peri_mask(block, n, key, 3), other == n);
+            free(block);
         }
     }
 }
@@ -155,6 +173,7 @@ int main(void) {
         cmocka_unit_test(lengths_take_their_shortest_form),
         cmocka_unit_test(a_longer_form_than_needed_is_refused_once_the_length_is_there),
         cmocka_unit_test(masking_is_right_at_any_alignment_length_and_offset),
+        cmocka_unit_test(masking_tells_whether_all_that_comes_of_it_is_ascii),
         cmocka_unit_test(masking_in_pieces_equals_masking_at_once),
         cmocka_unit_test(close_codes_are_those_of_the_registry),
         cmocka_unit_test(a_close_payload_holds_code_and_reason),

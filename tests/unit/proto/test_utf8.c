@@ -95,6 +95,36 @@ static void every_sequence_of_up_to_four_bytes_is_judged_at_its_first_wrong_byte
     free(r);
 }
 
+/// What is taken at once against what is taken byte by byte, for which the test above speaks.
+static void a_sequence_in_the_midst_of_a_text_is_judged_as_byte_by_byte(void **state) {
+    (void)state;
+    static const uint8_t edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
+    size_t valid = 0;
+    for (unsigned b1 = 0x80; b1 < 256; b1++) {
+        for (unsigned b2 = 0; b2 < 256; b2++) {
+            for (size_t i = 0; i < sizeof edges * sizeof edges; i++) {
+                const uint8_t text[] = {'a',
+                                        (uint8_t)b1,
+                                        (uint8_t)b2,
+                                        edges[i / sizeof edges],
+                                        edges[i % sizeof edges],
+                                        'b',
+                                        'c',
+                                        'd',
+                                        'e'};
+                struct peri_utf8 utf8 = {0};
+                bool expected = true;
+                for (size_t at = 0; at < sizeof text && expected; at++) {
+                    expected = peri_utf8_feed(&utf8, text + at, 1);
+                }
+                assert_int_equal(peri_utf8_is_valid(text, sizeof text), expected);
+                valid += expected;
+            }
+        }
+    }
+    assert_int_not_equal(valid, 0);
+}
+
 static void every_code_point_is_valid_whole_and_cut_anywhere(void **state) {
     (void)state;
     for (uint32_t c = 0; c <= 0x10ffff; c++) {
@@ -167,6 +197,7 @@ static void nothing_is_valid(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_sequence_of_up_to_four_bytes_is_judged_at_its_first_wrong_byte),
+        cmocka_unit_test(a_sequence_in_the_midst_of_a_text_is_judged_as_byte_by_byte),
         cmocka_unit_test(every_code_point_is_valid_whole_and_cut_anywhere),
         cmocka_unit_test(a_bad_byte_is_found_at_any_place_in_ascii),
         cmocka_unit_test(the_verdict_does_not_depend_on_cuts),
