@@ -99,6 +99,9 @@ void peri_hub_mark_ready(struct peri_hub *hub, struct peri_conn *conn) {
 }
 
 bool peri_hub_watch_limits(struct peri_hub *hub, struct peri_conn *conn) {
+    if (!conn->outbox.blocked && !conn->over) {
+        return false; // nothing counts
+    }
     uint64_t counted = peri_outbox_counted(&conn->outbox);
     uint64_t soft = peri_hub_limits_of(hub, conn->script)->outbox_soft;
     if (conn->stage != STAGE_OPEN) {

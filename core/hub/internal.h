@@ -354,6 +354,11 @@ void peri_deflated_drop(struct peri_gathered *g);
 
 // outbox.c
 
+/// Makes the last run longer, if it is the tag's and ends there in that block.
+/// @return false: it is not, and nothing has changed
+bool peri_outbox_extend(struct peri_outbox *outbox, const struct peri_block *block, uint32_t offset,
+                        uint32_t length, uint64_t tag);
+
 /// Appends whole frames.
 /// @param block a reference is taken on PERI_OK
 /// @return PERI_OK or PERI_E_MEMORY

@@ -252,16 +252,24 @@ static int reserve(struct peri_outbox *outbox) {
     return PERI_OK;
 }
 
+bool peri_outbox_extend(struct peri_outbox *outbox, const struct peri_block *block, uint32_t offset,
+                        uint32_t length, uint64_t tag) {
+    struct peri_outbox_run *last = outbox->more_ ? peri_outbox_last(outbox) : &outbox->first_;
+    if (last->block != block || last->tag != tag || last->offset + last->length != offset) {
+        return false;
+    }
+    last->length += length;
+    outbox->bytes += length;
+    return true;
+}
+
 int peri_outbox_append(struct peri_outbox *outbox, struct peri_block *block, uint32_t offset,
                        uint32_t length, uint64_t tag) {
-    struct peri_outbox_run *last = peri_outbox_last(outbox);
     bool whole = tag == TAG_ROOM || tag == TAG_DIRECT; // other runs stay one frame
-    if (last && whole && last->tag == tag && last->block == block &&
-        last->offset + last->length == offset) {
-        last->length += length;
-        outbox->bytes += length;
+    if (whole && peri_outbox_extend(outbox, block, offset, length, tag)) {
         return PERI_OK;
     }
+    const struct peri_outbox_run *last = peri_outbox_last(outbox);
     struct peri_outbox_run run = {block, offset, length, tag};
     if (!last) {
         outbox->first_ = run;

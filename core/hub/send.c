@@ -72,6 +72,21 @@ static struct peri_block *place_apart(struct peri_hub *hub, struct peri_conn *co
     return peri_block_new(n > SLOW_BLOCK_BYTES ? n : SLOW_BLOCK_BYTES, &hub->account);
 }
 
+/// In the cork, behind what the connection has last in it: so it is where a message after another is
+/// answered. @return false: it can't be so, and nothing has changed
+static bool queue_behind(struct peri_hub *hub, struct peri_conn *conn, const struct frame *frame) {
+    struct peri_block *cork = hub->cork;
+    size_t n = frame_bytes(frame);
+    if (!cork || conn->outbox.blocked || !conn->unwritten || room_in(cork) < n ||
+        !peri_outbox_extend(&conn->outbox, cork, cork->len, (uint32_t)n, TAG_DIRECT)) {
+        return false;
+    }
+    copy_frame(cork->bytes + cork->len, frame, 0);
+    cork->len += (uint32_t)n; // at most its cap
+    hub->untried += n;
+    return true;
+}
+
 /// Queues the frame's bytes from `skip` on.
 static int queue(struct peri_hub *hub, struct peri_conn *conn, const struct frame *frame,
                  size_t skip, uint64_t tag) {
@@ -194,7 +209,7 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
         rc = write_directly(hub, conn, &frame);
     }
     if (rc == PERI_AGAIN) {
-        rc = queue(hub, conn, &frame, 0, TAG_DIRECT);
+        rc = queue_behind(hub, conn, &frame) ? PERI_OK : queue(hub, conn, &frame, 0, TAG_DIRECT);
         if (rc != PERI_OK) {
             peri_conn_forget_context(conn);
             return rc;
