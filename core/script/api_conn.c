@@ -168,6 +168,11 @@ static enum peri_opcode check_kind(lua_State *L, const struct peri_vm *vm, int i
     return is_text ? PERI_OP_TEXT : PERI_OP_BINARY;
 }
 
+/// The handler's own text, which is valid.
+static bool was_heard(const struct peri_vm *vm, struct peri_str text) {
+    return vm->task && vm->task->heard.ptr == text.ptr && vm->task->heard.len == text.len;
+}
+
 int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_index,
                         struct peri_outgoing *out) {
     out->opcode = check_kind(L, vm, kind_index);
@@ -183,7 +188,8 @@ int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_in
         luaL_typeerror(L, index, "string or table");
     }
     out->payload.ptr = lua_tolstring(L, index, &out->payload.len);
-    if (out->opcode == PERI_OP_TEXT && !peri_utf8_is_valid(out->payload.ptr, out->payload.len)) {
+    if (out->opcode == PERI_OP_TEXT && !was_heard(vm, out->payload) &&
+        !peri_utf8_is_valid(out->payload.ptr, out->payload.len)) {
         luaL_error(L, "text must be valid UTF-8: send other bytes as \"binary\"");
     }
     return PERI_OK;

@@ -133,6 +133,9 @@ static enum peri_answer host_open(void *self, peri_key key, uint64_t exchange,
 
 // message -------------------------------------------------------------------------------------
 
+/// Bytes of text from which on it costs less to know it again than to check it again.
+enum { HEARD_LEAST = 512 };
+
 /// One message of the batch. A connection that its script has closed gets no more.
 static int message_prepare(lua_State *L, struct peri_task *task) {
     const struct peri_event *event = &task->events[task->at - 1];
@@ -143,11 +146,20 @@ static int message_prepare(lua_State *L, struct peri_task *task) {
             return -1;
         }
     }
+    bool is_text = event->kind == PERI_EV_TEXT;
+    bool is_heard = is_text && event->payload.len >= HEARD_LEAST;
+    if (is_heard) {
+        // It stays below the function, so that nothing else can come to lie at its address meanwhile.
+        task->heard = peri_str(peri_push_str(L, event->payload), event->payload.len);
+    }
     peri_vm_push_handler(L, task->vm, PERI_ON_MESSAGE);
     peri_conn_push(L, task->key);
-    peri_push_str(L, event->payload);
-    peri_vm_push_word(L, task->vm,
-                      event->kind == PERI_EV_TEXT ? PERI_WORD_TEXT : PERI_WORD_BINARY);
+    if (is_heard) {
+        lua_pushvalue(L, -3);
+    } else {
+        peri_push_str(L, event->payload);
+    }
+    peri_vm_push_word(L, task->vm, is_text ? PERI_WORD_TEXT : PERI_WORD_BINARY);
     return 3;
 }
 

@@ -184,6 +184,7 @@ static inline void after_call(lua_State *L, struct peri_task *task, int status) 
         after_error(L, task, stopped);
     }
     task->unwind = PERI_UNWIND_NONE;
+    task->heard = (struct peri_str){0};
     lua_settop(L, STACK_REPORT);
     say_verdict(task, peri_watch_next(), stopped);
 }
@@ -287,6 +288,9 @@ static int enter(struct peri_task *task, int arguments) {
         lua_pop(task->co, results);
     } else if (status != LUA_OK) {
         task->broke_ = true; // the base itself, where none of the script's frames are
+    }
+    if (task->broke_) {
+        task->heard = (struct peri_str){0};
     }
     bool stopped = task->broke_ && verdict == PERI_WATCH_STOP;
     if (task->broke_ && !stopped) {

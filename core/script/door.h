@@ -72,6 +72,9 @@ struct peri_task {
     struct peri_request *request;
     struct peri_req *req;     ///< the Lua value, until the task ends
     struct peri_timer *timer; ///< of a timer task
+    /// The text that came, the bytes of a Lua string that lives while its handler runs: checked, so
+    /// that sending it on need not check it again.
+    struct peri_str heard;
 };
 
 /// Makes what every entry needs; once for a VM. May raise.
