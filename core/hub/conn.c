@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/prefetch.h"
 #include "hub/internal.h"
 
 enum { FIRST_SLOTS = 64, MOST_SLOTS = 1 << 24 };
@@ -300,6 +301,10 @@ struct peri_outbox *peri_conn_outbox(struct peri_conn *conn) {
 
 void *peri_conn_transport(const struct peri_conn *conn) {
     return conn->transport;
+}
+
+void peri_conn_prefetch(const struct peri_conn *conn) {
+    peri_prefetch(conn, offsetof(struct peri_conn, all));
 }
 
 peri_key peri_conn_key(const struct peri_conn *conn) {

@@ -199,11 +199,20 @@ static void keep_under_total(struct peri_hub *hub) {
     }
 }
 
+/// The dirty one there, and those behind it are brought near.
+static struct peri_conn *next_dirty(const struct peri_hub *hub, uint32_t i) {
+    enum { AHEAD = 4 };
+    if (i + AHEAD < hub->dirty_count) {
+        peri_conn_prefetch(hub->dirty[i + AHEAD]);
+    }
+    return hub->dirty[i];
+}
+
 /// @return how many of the dirty connections, now first in the list, are to be written
 static uint32_t sort_out_dirty(struct peri_hub *hub) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < hub->dirty_count; i++) {
-        struct peri_conn *conn = hub->dirty[i];
+        struct peri_conn *conn = next_dirty(hub, i);
         if (conn->unwritten && peri_conn_wants_flush(conn)) {
             conn->unwritten = false;
             hub->dirty[n++] = conn;
@@ -229,7 +238,7 @@ void peri_hub_flush(struct peri_hub *hub) {
     // What was written in part without being blocked, or marked meanwhile, stays in the list.
     uint32_t kept = 0;
     for (uint32_t i = 0; i < hub->dirty_count; i++) {
-        struct peri_conn *conn = hub->dirty[i];
+        struct peri_conn *conn = next_dirty(hub, i);
         if (conn->unwritten) {
             hub->dirty[kept++] = conn;
         } else {

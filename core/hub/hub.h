@@ -105,6 +105,10 @@ struct peri_conn *peri_hub_attached(const struct peri_hub *hub, peri_key key);
 
 struct peri_outbox *peri_conn_outbox(struct peri_conn *conn);
 void *peri_conn_transport(const struct peri_conn *conn); ///< NULL once detached
+
+/// Has it in the caches by the time that it is written to.
+void peri_conn_prefetch(const struct peri_conn *conn);
+
 peri_key peri_conn_key(const struct peri_conn *conn);
 
 size_t peri_hub_count(const struct peri_hub *hub); ///< connections registered

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/prefetch.h"
 #include "hub/internal.h"
 
 enum { FIRST_FRAMES = 16, KEPT_FRAMES = 1024, FIRST_BLOCK = 4 * 1024, LARGEST_BLOCK = 64 * 1024 };
@@ -386,6 +387,18 @@ void peri_settle(struct peri_hub *hub, struct peri_conn *conn) {
     }
 }
 
+/// Of a large room no cache has all: members are brought near in the order in which they come.
+static void prefetch_members(const struct peri_room *room, uint32_t i) {
+    enum { AHEAD = 4 };
+    if (i + 2 * AHEAD < room->member_end) {
+        const struct peri_membership *near = room->members[i + AHEAD];
+        peri_prefetch(room->members[i + 2 * AHEAD], sizeof *near);
+        if (near) {
+            peri_conn_prefetch(near->conn);
+        }
+    }
+}
+
 void peri_settle_all(struct peri_hub *hub) {
     if (hub->active_count == 0) {
         return;
@@ -396,6 +409,7 @@ void peri_settle_all(struct peri_hub *hub) {
     for (struct peri_room *room = hub->active; room; room = room->next_active) {
         for (uint32_t i = 0; i < room->member_end; i++) {
             struct peri_membership *m = room->members[i];
+            prefetch_members(room, i);
             if (!m || !is_behind(m)) {
                 continue;
             }

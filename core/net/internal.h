@@ -15,6 +15,7 @@
 #include "net/addresses.h"
 #include "net/conditions.h"
 #include "net/files.h"
+#include "net/poller.h"
 #include "net/server.h"
 #include "net/socket_file.h"
 #include "net/stream.h"
@@ -85,41 +86,43 @@ struct peri_budget {
 };
 
 struct peri_session {
-    uv_poll_t poll;
+    // What a write touches comes first: a broadcast finds it in few cache lines.
     struct peri_server *server;
-    struct peri_list link; ///< in server->sessions, then in server->closing
-    struct peri_list work; ///< in server->work or working, or linked to itself
-    struct peri_wheel_timer timer;
     struct peri_http *http; ///< until the 101 is written and `open` has returned
-    struct peri_backlog *backlog;
-    struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
-    struct peri_connection ws;
-    peri_key key;      ///< 0: none yet
-    uint64_t quiet_ms; ///< since when nothing was heard, or a ping waits for its pong
-    uint64_t taken_ms; ///< when the socket last took bytes, or the peer was seen to
-    uint64_t since_ms; ///< of the end, or of lingering
-    uint64_t ping_ns;  ///< when the ping was queued that waits for its pong; 0: none
     struct peri_stream stream;
-    int unacked;         ///< bytes that the peer had not acknowledged when the socket was last full
-    int polled;          ///< what uv_poll watches
-    uint8_t stage;       ///< enum session_stage
-    bool closing : 1;    ///< marked for the sweep
-    bool hangup : 1;     ///< no more events will come: read what is there, then it is lost
-    bool dead : 1;       ///< the socket takes nothing more
-    bool left : 1;       ///< a FIN was noticed while reading was paused
-    bool paused : 1;     ///< the hub takes no input
-    bool want_write : 1; ///< the socket took less than it was offered
-    bool eof : 1;        ///< all was read
-    bool ended : 1;      ///< the connection has ended (docs/scripting.md: order and ends)
-    bool handshake : 1;  ///< a Close frame is last in its outbox
+    uint64_t taken_ms;    ///< when the socket last took bytes, or the peer was seen to
+    uint8_t stage;        ///< enum session_stage
+    uint8_t watched;      ///< what the socket is watched for
+    bool closing : 1;     ///< marked for the sweep
+    bool hangup : 1;      ///< no more events will come: read what is there, then it is lost
+    bool dead : 1;        ///< the socket takes nothing more
+    bool left : 1;        ///< a FIN was noticed while reading was paused
+    bool paused : 1;      ///< the hub takes no input
+    bool want_write : 1;  ///< the socket took less than it was offered
+    bool eof : 1;         ///< all was read
+    bool ended : 1;       ///< the connection has ended (docs/scripting.md: order and ends)
+    bool handshake : 1;   ///< a Close frame is last in its outbox
     bool peer_closed : 1; ///< the peer's Close frame was read
     bool failed : 1;      ///< what the peer sends is no longer understood
     bool told : 1;        ///< of the host's end
     bool refused : 1;     ///< turned away, and counted in server->refusals
+    int unacked; ///< bytes that the peer had not acknowledged when the socket was last full
+
+    peri_key key;      ///< 0: none yet
+    uint64_t quiet_ms; ///< since when nothing was heard, or a ping waits for its pong
+    struct peri_connection ws;
+    struct peri_backlog *backlog;
+    struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
+    struct peri_list work;        ///< in server->work or working, or linked to itself
+    struct peri_list link;        ///< in server->sessions, then in server->closing
+    struct peri_wheel_timer timer;
+    uint64_t since_ms; ///< of the end, or of lingering
+    uint64_t ping_ns;  ///< when the ping was queued that waits for its pong; 0: none
 };
 
 struct peri_server {
     uv_loop_t loop;
+    struct peri_poller poller; ///< of the sessions' sockets
     struct peri_server_options options;
     const struct peri_limits *limits;
     struct peri_hub *hub;
@@ -255,8 +258,11 @@ void peri_session_note_full(struct peri_session *session);
 /// socket too full to take more. @return true, and its clock starts anew
 bool peri_session_has_taken(struct peri_session *session);
 
-/// The sweep's part: gives everything back but the memory that libuv still holds.
+/// The sweep's part: gives everything back.
 void peri_session_release(struct peri_session *session);
+
+/// Something happened to its socket; as peri_poller's.
+void peri_session_on_ready(void *whom, unsigned events);
 
 /// A timer of the wheel is due.
 void peri_session_on_timer(struct peri_session *session);

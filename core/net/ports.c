@@ -1,4 +1,5 @@
 // hub/ports.h on libuv. All of it may be called in the midst of a handler: it writes and marks.
+#include "base/prefetch.h"
 #include "net/internal.h"
 
 static uint64_t port_now_ns(void *self) {
@@ -98,6 +99,13 @@ static int port_decline(void *self, uint64_t exchange) {
 static void port_flush(void *self, struct peri_conn *const *conns, size_t n) {
     (void)self;
     for (size_t i = 0; i < n; i++) {
+        // The kernel's work for one is long enough to bring the next ones near.
+        if (i + 2 < n) {
+            peri_conn_prefetch(conns[i + 2]);
+        }
+        if (i + 1 < n) {
+            peri_prefetch(peri_conn_transport(conns[i + 1]), offsetof(struct peri_session, key));
+        }
         struct peri_session *session = peri_conn_transport(conns[i]);
         if (session) {
             peri_ws_write(session, conns[i]);

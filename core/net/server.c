@@ -162,6 +162,11 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
         peri_free(server);
         return NULL;
     }
+    if (peri_poller_open(&server->poller, &server->loop, peri_session_on_ready) != PERI_OK) {
+        (void)uv_loop_close(&server->loop);
+        peri_free(server);
+        return NULL;
+    }
     server->options = *options;
     server->limits = options->limits;
     server->hub = options->hub;
@@ -322,7 +327,7 @@ void peri_server_run(struct peri_server *server) {
 static void close_handle(uv_handle_t *handle, void *arg) {
     (void)arg;
     if (!uv_is_closing(handle)) {
-        uv_close(handle, NULL); // sessions' handles are closing already
+        uv_close(handle, NULL);
     }
 }
 
@@ -336,6 +341,7 @@ void peri_server_free(struct peri_server *server) {
     peri_listener_close(server);
     peri_control_close(server);
     peri_watch_close(server->watch);
+    peri_poller_close(&server->poller);
     uv_walk(&server->loop, close_handle, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&server->loop);

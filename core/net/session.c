@@ -23,29 +23,27 @@ static bool is_reading(const struct peri_session *session) {
     return false;
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events);
-
 /// Watches the socket for what the session's state asks for.
 static void watch(struct peri_session *session) {
-    int events = 0;
+    unsigned events = 0;
     if (session->hangup || session->eof) {
         // Nothing more can be noticed, and an error would be told again and again.
     } else if (is_reading(session)) {
-        events = UV_READABLE; // with a backlog too, as it is taken up in the next turn
+        events = PERI_READABLE; // with a backlog too, as it is taken up in the next turn
     } else if (!session->left) {
-        events = UV_DISCONNECT; // a FIN, noticed while reading is paused; once, as it stays true
+        events = PERI_HANGUP; // a FIN, noticed while reading is paused; once, as it stays true
     }
     bool may_write = session->want_write && session->stage != SESSION_TLS;
     if ((may_write || peri_stream_is_full(&session->stream)) && !session->dead) {
-        events |= UV_WRITABLE;
+        events |= PERI_WRITABLE;
     }
-    if (events == session->polled) {
+    if (events == session->watched) {
         return;
     }
-    session->polled = events;
-    if (events == 0) {
-        (void)uv_poll_stop(&session->poll);
-    } else if (uv_poll_start(&session->poll, events, on_poll) < 0) {
+    int rc = peri_poller_watch(&session->server->poller, session->stream.fd, session->watched,
+                               events, session);
+    session->watched = (uint8_t)events;
+    if (rc != PERI_OK) {
         peri_session_close(session);
     }
 }
@@ -269,25 +267,25 @@ static void on_writable(struct peri_session *session) {
     peri_session_want_turn(session);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
-    struct peri_session *session = PERI_CONTAINER(poll, struct peri_session, poll);
-    if (session->closing) {
+void peri_session_on_ready(void *whom, unsigned events) {
+    struct peri_session *session = whom;
+    events &= session->watched | PERI_FAILED; // of one look: less may be asked for by now
+    if (session->closing || events == 0) {
         return;
     }
-    if (status < 0) { // an error on the socket: libuv has stopped watching it
+    if (events & PERI_FAILED) {
         session->hangup = session->dead = true;
-        session->polled = 0;
     }
-    if (events & UV_WRITABLE) {
+    if (events & PERI_WRITABLE) {
         on_writable(session);
     }
     if (session->hangup) {
         peri_session_want_turn(session);
-    } else if (events & UV_READABLE) {
+    } else if (events & PERI_READABLE) {
         if (is_reading(session) && !session->backlog && !session->closing) {
             (void)read_once(session);
         }
-    } else if (events & UV_DISCONNECT) {
+    } else if (events & PERI_HANGUP) {
         on_left(session);
     }
     settle(session);
@@ -401,7 +399,7 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     struct peri_session *session = peri_calloc(1, sizeof *session);
     struct peri_http *http = session ? peri_http_new(server, ip) : NULL;
     struct peri_tls *tls = http && listener->tls ? peri_tls_new(server->tls, fd) : NULL;
-    if (!http || (listener->tls && !tls) || uv_poll_init(&server->loop, &session->poll, fd) < 0) {
+    if (!http || (listener->tls && !tls)) {
         peri_log(PERI_LOG_ERROR, "out of memory: a connection is refused");
         if (http) {
             session->http = http;
@@ -439,15 +437,10 @@ void peri_session_close(struct peri_session *session) {
         return;
     }
     session->closing = true;
-    (void)uv_poll_stop(&session->poll);
     peri_wheel_unset(&session->server->wheel, &session->timer);
     peri_list_remove(&session->work);
     peri_list_remove(&session->link);
     peri_list_push(&session->server->closing, &session->link);
-}
-
-static void on_closed(uv_handle_t *handle) {
-    peri_free(PERI_CONTAINER((uv_poll_t *)handle, struct peri_session, poll));
 }
 
 void peri_session_release(struct peri_session *session) {
@@ -462,6 +455,6 @@ void peri_session_release(struct peri_session *session) {
     }
     peri_connection_deinit(&session->ws);
     peri_free(session->backlog);
-    uv_close((uv_handle_t *)&session->poll, on_closed);
     peri_stream_deinit(&session->stream);
+    peri_free(session);
 }

@@ -1,0 +1,38 @@
+// What sockets are watched for: a set of the system's own, of which libuv watches one descriptor. So a
+// socket takes no memory here, and what happened to many of them is told by one look.
+#pragma once
+
+#include <uv.h>
+
+#include "base/status.h"
+
+enum {
+    PERI_READABLE = 1,
+    PERI_WRITABLE = 2,
+    PERI_HANGUP = 4, ///< the peer will send nothing more
+    PERI_FAILED = 8, ///< told whatever is watched for
+};
+
+struct peri_poller {
+    uv_poll_t look; ///< whether there is anything
+    int set;
+    /// Called for each socket that something happened to. Where both sides have shut it, all that may be
+    /// watched for has happened, asked for or not.
+    void (*ready)(void *whom, unsigned events);
+};
+
+/// @return PERI_OK or PERI_E_SYSTEM
+PERI_MUST_CHECK int peri_poller_open(struct peri_poller *poller, uv_loop_t *loop,
+                                     void (*ready)(void *whom, unsigned events));
+
+/// Watches a socket; closing it ends that too.
+/// @param before what it was watched for; 0: it was not
+/// @param now    0: it is not any more
+/// @param whom   borrowed. After it is gone nothing is told of it, but in the look of before: so it has
+///               to outlive that, and until the loop's next turn does
+/// @return PERI_OK or PERI_E_SYSTEM
+PERI_MUST_CHECK int peri_poller_watch(struct peri_poller *poller, int fd, unsigned before,
+                                      unsigned now, void *whom);
+
+/// No socket is watched any more. `look` is closed with the loop's other handles.
+void peri_poller_close(struct peri_poller *poller);
