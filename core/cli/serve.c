@@ -207,6 +207,9 @@ static int configure(struct whole *whole) {
         status = peri_settings_read_files(&whole->settings, whole->host, &whole->error);
     }
     set_log(&whole->settings);
+    if (peri_settings_is_on(&whole->settings, PERI_SETTING_TRUSTED)) {
+        peri_host_trust(whole->host);
+    }
     return status == PERI_OK ? watch(whole) : status; // with the limits that those have set
 }
 

@@ -105,6 +105,11 @@ const struct peri_setting peri_settings_table[PERI_SETTINGS] = {
     [PERI_SETTING_DEV] = {"dev", PERI_SETTING_SWITCH, true, "", "", is_switch, "on or off",
                           "whether pages that use /perigee.js show what became of a save. On by "
                           "itself where stdout is a terminal"},
+    [PERI_SETTING_TRUSTED] = {"trusted", PERI_SETTING_SWITCH, true, "", "off", is_switch,
+                              "on or off",
+                              "whether scripts may use the system's Lua modules, those in C too, "
+                              "and the whole of io and os: then they can do all that the host's "
+                              "user can"},
     [PERI_SETTING_CONFIG] = {"config", PERI_SETTING_TEXT, false, "FILE", "", is_path,
                              "the path of a file",
                              "a file with any of these settings, limits, and sections for scripts"},

@@ -14,6 +14,7 @@
 #include "script/api.h"
 #include "script/check_private.h"
 #include "script/sandbox.h"
+#include "script/trusted.h"
 
 enum { FOLDERS_DEEP = 32, CONFIG_NAMES = 64 };
 
@@ -442,6 +443,9 @@ static int check_all(lua_State *L) {
     struct peri_check_run *run = step->run;
     luaL_checkstack(L, 64, NULL);
     peri_sandbox_open(L, run->vm);
+    if (run->host->trusted) {
+        peri_trusted_open(L, run->vm);
+    }
     peri_api_open(L, run->vm);
     peri_check_names_open(L, run);
     check_files(L, run, run->file_count - (step->has_config ? 1 : 0));

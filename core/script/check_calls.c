@@ -401,7 +401,7 @@ static void check_place(const struct call *call) {
 /// stack: run, module's name
 static int find_module(lua_State *L) {
     const struct peri_check_run *run = lua_touserdata(L, 1);
-    peri_modules_path(L, run->vm, lua_tostring(L, 2));
+    peri_modules_check(L, run->vm, lua_tostring(L, 2));
     return 0;
 }
 

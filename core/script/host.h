@@ -13,6 +13,10 @@ struct peri_host;
 PERI_MUST_CHECK struct peri_host *peri_host_new(const char *dir, const struct peri_limits *limits,
                                                 struct peri_hub *hub);
 
+/// Scripts that are loaded from now on may use the system's modules, `io` and `os`: they can do all that
+/// the host's user can.
+void peri_host_trust(struct peri_host *host);
+
 /// Starts the watchdog, which stops handlers that don't end: see handler_stop_s. The calling thread
 /// is watched, and must be the one that frees the host. Called again once the limits have changed.
 /// @return PERI_OK; PERI_E_SYSTEM: no thread, or no memory for one

@@ -43,7 +43,8 @@ struct peri_script {
 };
 
 struct peri_host {
-    char *dir; ///< as the user named it
+    char *dir;    ///< as the user named it
+    bool trusted; ///< scripts may reach out of their VM
     const struct peri_limits *limits;
     struct peri_hub *hub;
     struct peri_router *router; ///< from peri_host_load on; borrowed

@@ -11,6 +11,7 @@
 #include "script/host_private.h"
 #include "script/report.h"
 #include "script/sandbox.h"
+#include "script/trusted.h"
 
 /// What the steps share; it lives on the loader's C stack.
 struct load {
@@ -26,6 +27,9 @@ struct load {
 static int open_vm(lua_State *L) {
     struct load *load = lua_touserdata(L, 1);
     peri_sandbox_open(L, load->vm);
+    if (load->vm->host->trusted) {
+        peri_trusted_open(L, load->vm);
+    }
     peri_api_open(L, load->vm);
     return 0;
 }

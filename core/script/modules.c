@@ -8,6 +8,7 @@
 #include "script/host_private.h"
 #include "script/load.h"
 #include "script/sandbox.h"
+#include "script/trusted.h"
 
 /// Letters, digits, "_" and "-", in parts between dots: no name leads out of a folder.
 static void check_name(lua_State *L, const char *name) {
@@ -46,7 +47,9 @@ static bool is_there(const struct peri_vm *vm, const char *path) {
     return vm->relives ? peri_sources_get(vm->relives, path) != NULL : is_inside(vm->host, path);
 }
 
-const char *peri_modules_path(lua_State *L, struct peri_vm *vm, const char *name) {
+/// Leaves on top of the stack the path of a module: "scripts/lib/words.lua". [-0, +n]
+/// @return that; NULL: there is none, and where it was looked for is on top
+static const char *module_path(lua_State *L, struct peri_vm *vm, const char *name) {
     const struct peri_host *host = vm->host;
     check_name(L, name);
     const char *file = luaL_gsub(L, name, ".", "/");
@@ -57,12 +60,26 @@ const char *peri_modules_path(lua_State *L, struct peri_vm *vm, const char *name
     const char *slash = strrchr(vm->file, '/');
     lua_pushlstring(L, vm->file, slash ? (size_t)(slash - vm->file) : 0);
     lua_pushfstring(L, "%s/%s.lua", lua_tostring(L, -1), file);
-    if (!is_there(vm, lua_tostring(L, -1))) {
-        vm->missed_module = true;
-        luaL_error(L, "module '%s' not found: neither %s nor %s", name, lua_tostring(L, -3),
-                   lua_tostring(L, -1));
+    if (is_there(vm, lua_tostring(L, -1))) {
+        return lua_tostring(L, -1);
     }
-    return lua_tostring(L, -1);
+    lua_pushfstring(L, "neither %s nor %s", lua_tostring(L, -3), lua_tostring(L, -1));
+    return NULL;
+}
+
+/// @param places on top of the stack: where it was looked for
+static int raise_not_found(lua_State *L, struct peri_vm *vm, const char *name) {
+    vm->missed_module = true;
+    return luaL_error(L, "module '%s' not found: %s%s", name, lua_tostring(L, -1),
+                      vm->host->trusted ? ", nor is it one of the system's" : "");
+}
+
+void peri_modules_check(lua_State *L, struct peri_vm *vm, const char *name) {
+    int top = lua_gettop(L);
+    if (!module_path(L, vm, name) && !(vm->host->trusted && peri_trusted_finds(L, name))) {
+        raise_not_found(L, vm, name);
+    }
+    lua_settop(L, top);
 }
 
 static const char HOLDER[] = "perigee.source";
@@ -96,6 +113,13 @@ static void push_module(lua_State *L, struct peri_vm *vm, const char *path) {
 /// Marks a module whose text runs: to require it again is a circle.
 static char running;
 
+/// Keeps what is on top of the stack as the module of the name at 1, in the table at 2.
+static void keep(lua_State *L) {
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 2);
+}
+
 static int require(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
     size_t len;
@@ -117,7 +141,14 @@ static int require(lua_State *L) {
         return 1;
     }
     lua_settop(L, 2);
-    const char *path = peri_modules_path(L, vm, name);
+    const char *path = module_path(L, vm, name);
+    if (!path && vm->host->trusted && peri_trusted_require(L, name)) {
+        keep(L);
+        return 1;
+    }
+    if (!path) {
+        return raise_not_found(L, vm, name);
+    }
     push_module(L, vm, path);
     lua_pushvalue(L, 1);
     lua_pushlightuserdata(L, &running);
@@ -132,9 +163,7 @@ static int require(lua_State *L) {
     if (lua_isnil(L, -1)) {
         lua_pushboolean(L, 1);
     }
-    lua_pushvalue(L, 1);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, 2);
+    keep(L);
     return 1;
 }
 

@@ -71,8 +71,7 @@ static void tell(struct peri_script *script, enum peri_reload outcome, const str
     }
 }
 
-static void log_text(const struct peri_vm *vm, int level, const char *format,
-                     unsigned number) {
+static void log_text(const struct peri_vm *vm, int level, const char *format, unsigned number) {
     char text[160];
     (void)snprintf(text, sizeof text, format, number);
     peri_report_vm(vm, level, peri_str_of(text));

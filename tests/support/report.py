@@ -37,6 +37,17 @@ class Report:
         if wrong:
             self.fail(f"{name}: {wrong[0]}")
 
+    def check_flat(self, what: str, samples: list[float], allowed: float) -> None:
+        """Memory does not grow: the lowest of each half of the samples, since the heap breathes."""
+        half = len(samples) // 2
+        if half < 2:
+            self.figure(what, f"not looked at: {len(samples)} samples")
+            return
+        before, after = min(samples[:half]), min(samples[half:])
+        self.figure(f"{what}, first and second half", f"{before:.1f}, {after:.1f}")
+        wrong = [f"{after - before:.1f} more"] if after - before > allowed else []
+        self.check(f"memory is flat: {what}", len(samples), wrong)
+
     def verdict(self) -> int:
         """Prints it. @return the exit status"""
         if self.skipped and not self.failures:
