@@ -5,33 +5,43 @@
 #include "base/alloc.h"
 #include "hub/internal.h"
 
-/// A frame to be queued, in two parts.
+enum { PLAIN = 0, RSV1 = 4 };
+
+/// A frame to be queued. Its header is made where it goes: what was just written by bytes takes long
+/// to be read as a whole.
 struct frame {
-    uint8_t header[PERI_FRAME_HEADER_MAX];
-    size_t header_bytes;
+    enum peri_opcode opcode;
+    uint8_t rsv;
     struct peri_str payload;
 };
 
-enum { PLAIN = 0, RSV1 = 4 };
-
-static struct frame encode(enum peri_opcode opcode, uint8_t rsv, struct peri_str payload) {
-    struct frame frame = {.payload = payload};
-    frame.header_bytes = peri_frame_encode(frame.header, true, rsv, opcode, payload.len, NULL);
-    return frame;
+static size_t frame_bytes(const struct frame *frame) {
+    return peri_frame_header_bytes(frame->payload.len) + frame->payload.len;
 }
 
-static size_t frame_bytes(const struct frame *frame) {
-    return frame->header_bytes + frame->payload.len;
+/// @return bytes written
+static size_t encode(uint8_t out[PERI_FRAME_HEADER_MAX], const struct frame *frame) {
+    return peri_frame_encode(out, true, frame->rsv, frame->opcode, frame->payload.len, NULL);
+}
+
+/// Copies the whole frame. @param to has room for it
+static void copy_frame(uint8_t *to, const struct frame *frame) {
+    size_t header_bytes = encode(to, frame);
+    if (frame->payload.len > 0) {
+        memcpy(to + header_bytes, frame->payload.ptr, frame->payload.len);
+    }
 }
 
 /// Copies the frame's bytes from `skip` on.
-static void copy_frame(uint8_t *to, const struct frame *frame, size_t skip) {
-    if (skip < frame->header_bytes) {
-        memcpy(to, frame->header + skip, frame->header_bytes - skip);
-        to += frame->header_bytes - skip;
+static void copy_rest(uint8_t *to, const struct frame *frame, size_t skip) {
+    uint8_t header[PERI_FRAME_HEADER_MAX];
+    size_t header_bytes = encode(header, frame);
+    if (skip < header_bytes) {
+        memcpy(to, header + skip, header_bytes - skip);
+        to += header_bytes - skip;
         skip = 0;
     } else {
-        skip -= frame->header_bytes;
+        skip -= header_bytes;
     }
     if (skip < frame->payload.len) {
         memcpy(to, frame->payload.ptr + skip, frame->payload.len - skip);
@@ -81,7 +91,7 @@ static bool queue_behind(struct peri_hub *hub, struct peri_conn *conn, const str
         !peri_outbox_extend(&conn->outbox, cork, cork->len, (uint32_t)n, TAG_DIRECT)) {
         return false;
     }
-    copy_frame(cork->bytes + cork->len, frame, 0);
+    copy_frame(cork->bytes + cork->len, frame);
     cork->len += (uint32_t)n; // at most its cap
     hub->untried += n;
     return true;
@@ -96,7 +106,11 @@ static int queue(struct peri_hub *hub, struct peri_conn *conn, const struct fram
     if (!block) {
         return PERI_E_MEMORY;
     }
-    copy_frame(block->bytes + block->len, frame, skip);
+    if (skip == 0) {
+        copy_frame(block->bytes + block->len, frame);
+    } else {
+        copy_rest(block->bytes + block->len, frame, skip);
+    }
     uint32_t length = (uint32_t)n; // at most block->cap
     int rc = peri_outbox_append(&conn->outbox, block, block->len, length, tag);
     if (rc == PERI_OK) {
@@ -111,14 +125,14 @@ static int queue(struct peri_hub *hub, struct peri_conn *conn, const struct fram
 
 bool peri_conn_queue_control(struct peri_hub *hub, struct peri_conn *conn, enum peri_opcode opcode,
                              struct peri_str payload) {
-    struct frame frame = encode(opcode, PLAIN, payload);
+    const struct frame frame = {opcode, PLAIN, payload};
     bool gives_way = opcode == PERI_OP_PONG && conn->outbox.blocked;
     return queue(hub, conn, &frame, 0, gives_way ? TAG_PONG : TAG_DIRECT) == PERI_OK;
 }
 
 int peri_conn_queue_deflated(struct peri_hub *hub, struct peri_conn *conn,
                              const struct peri_outgoing *out, uint64_t most) {
-    struct frame frame = encode(out->opcode, RSV1, out->payload);
+    const struct frame frame = {out->opcode, RSV1, out->payload};
     if (peri_outbox_counted(&conn->outbox) + frame_bytes(&frame) > most) {
         return PERI_E_LIMIT;
     }
@@ -162,9 +176,10 @@ static int write_directly(struct peri_hub *hub, struct peri_conn *conn, const st
     if (outbox->bytes > 0 || outbox->blocked || !conn->transport) {
         return PERI_AGAIN;
     }
+    uint8_t header[PERI_FRAME_HEADER_MAX];
     struct iovec iov[2] = {
-        {(void *)(uintptr_t)frame->header, frame->header_bytes}, // writev reads only
-        {(void *)(uintptr_t)frame->payload.ptr, frame->payload.len},
+        {header, encode(header, frame)},
+        {(void *)(uintptr_t)frame->payload.ptr, frame->payload.len}, // writev reads only
     };
     size_t n = frame_bytes(frame);
     size_t written = hub->ports.write(hub->ports.self, conn->transport, iov, 2);
@@ -186,7 +201,7 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
         return PERI_E_CLOSED;
     }
     uint64_t hard = peri_limits_outbox_hard(peri_hub_limits_of(hub, conn->script));
-    struct frame frame = encode(out->opcode, PLAIN, out->payload);
+    struct frame frame = {out->opcode, PLAIN, out->payload};
     if (frame_bytes(&frame) > hard) {
         return PERI_E_LIMIT;
     }
@@ -197,7 +212,8 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
     struct peri_str deflated;
     if (conn->deflater && peri_deflate_pays(hub, out->payload.len) &&
         peri_conn_deflate(hub, conn, out->payload, &deflated)) {
-        frame = encode(out->opcode, RSV1, deflated);
+        frame.rsv = RSV1;
+        frame.payload = deflated;
     }
     size_t n = frame_bytes(&frame);
     if (peri_outbox_counted(&conn->outbox) + n > hard) {

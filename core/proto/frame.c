@@ -76,7 +76,7 @@ int peri_frame_decode(struct peri_frame *frame, const uint8_t *bytes, size_t n) 
 size_t peri_frame_encode(uint8_t out[PERI_FRAME_HEADER_MAX], bool fin, uint8_t rsv,
                          enum peri_opcode opcode, uint64_t length, const uint8_t *key) {
     assert(rsv <= 7 && length <= INT64_MAX);
-    size_t extended = length < LENGTH_IN_2 ? 0 : length <= UINT16_MAX ? 2 : 8;
+    size_t extended = peri_frame_header_bytes(length) - 2;
     uint8_t length_field = extended == 0   ? (uint8_t)length // under 126
                            : extended == 2 ? LENGTH_IN_2
                                            : LENGTH_IN_8;

@@ -31,6 +31,11 @@ struct peri_frame {
 ///         in its shortest form or has its top bit set. Says nothing of opcodes, RSV or masks.
 PERI_MUST_CHECK int peri_frame_decode(struct peri_frame *frame, const uint8_t *bytes, size_t n);
 
+/// Bytes of the header of an unmasked frame.
+static inline size_t peri_frame_header_bytes(uint64_t length) {
+    return length < 126 ? 2 : length <= UINT16_MAX ? 4 : 10;
+}
+
 /// Writes the header of an unfragmented or fragmented frame.
 /// @param key  4 bytes, or NULL for an unmasked frame
 /// @return bytes written, at most PERI_FRAME_HEADER_MAX

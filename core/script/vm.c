@@ -33,6 +33,20 @@ static int panic(lua_State *L) {
     abort();
 }
 
+/// Has the first references lie in the registry's array, where a look-up is one comparison: a table moves
+/// its integers there when it grows.
+static void make_room_for_references(lua_State *L) {
+    enum { FIRST = 64 };
+    int references[FIRST];
+    for (int i = 0; i < FIRST; i++) {
+        lua_pushboolean(L, 1);
+        references[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    for (int i = FIRST; i > 0; i--) {
+        luaL_unref(L, LUA_REGISTRYINDEX, references[i - 1]); // the first one is given out first
+    }
+}
+
 static void keep_words(lua_State *L, struct peri_vm *vm) {
     static const char *const words[PERI_WORDS] = {"text", "binary", "ok", "slow"};
     for (int i = 0; i < PERI_WORDS; i++) {
@@ -42,6 +56,7 @@ static void keep_words(lua_State *L, struct peri_vm *vm) {
 }
 
 static int make_tables(lua_State *L) {
+    make_room_for_references(L);
     for (int slot = 0; slot < PERI_SLOTS; slot++) {
         lua_newtable(L);
         if (slot == PERI_SLOT_ROOMS || slot == PERI_SLOT_SHARED) {
