@@ -39,10 +39,28 @@ bool peri_ip_read(struct peri_ip *ip, struct peri_str text) {
     return true;
 }
 
+/// As inet_ntop, which has printf do it: this is done for each connection.
+static void print_v4(char *out, const uint8_t bytes[4]) {
+    for (int i = 0; i < 4; i++) {
+        unsigned byte = bytes[i];
+        if (i > 0) {
+            *out++ = '.';
+        }
+        if (byte >= 100) {
+            *out++ = (char)('0' + byte / 100);
+        }
+        if (byte >= 10) {
+            *out++ = (char)('0' + byte / 10 % 10);
+        }
+        *out++ = (char)('0' + byte % 10);
+    }
+    *out = '\0';
+}
+
 void peri_ip_print(char out[PERI_IP_TEXT], const struct peri_ip *ip) {
     out[0] = '\0';
     switch ((enum peri_ip_family)ip->family) {
-    case PERI_IP_V4: (void)inet_ntop(AF_INET, ip->bytes, out, PERI_IP_TEXT); break;
+    case PERI_IP_V4: print_v4(out, ip->bytes); break;
     case PERI_IP_V6: (void)inet_ntop(AF_INET6, ip->bytes, out, PERI_IP_TEXT); break;
     case PERI_IP_UNIX: memcpy(out, "unix", sizeof "unix"); break;
     case PERI_IP_NONE: break;

@@ -303,6 +303,13 @@ void *peri_conn_transport(const struct peri_conn *conn) {
     return conn->transport;
 }
 
+void peri_hub_prefetch(const struct peri_hub *hub, peri_key key) {
+    uint32_t slot = slot_of(key);
+    if (slot < hub->slot_count) {
+        peri_conn_prefetch(hub->slots[slot].conn);
+    }
+}
+
 void peri_conn_prefetch(const struct peri_conn *conn) {
     peri_prefetch(conn, offsetof(struct peri_conn, all));
 }

@@ -52,6 +52,9 @@ struct peri_opening {
 PERI_MUST_CHECK int peri_hub_open(struct peri_hub *hub, const struct peri_opening *opening,
                                   peri_key *key);
 
+/// What the connection is asked for next: has it in the caches by the time that its bytes are read.
+void peri_hub_prefetch(const struct peri_hub *hub, peri_key key);
+
 /// How many message events may be given to peri_hub_messages now; 0: stop reading until
 /// ports.input_wanted.
 size_t peri_hub_input_room(const struct peri_hub *hub, peri_key key);

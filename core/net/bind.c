@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -86,6 +87,12 @@ static uint16_t *port_of(union peri_address *address) {
     return address->any.sa_family == AF_INET6 ? &address->v6.sin6_port : &address->v4.sin_port;
 }
 
+/// What is sent shall leave at once: sockets that are accepted inherit it. A Unix socket does not mind.
+static void send_at_once(int fd) {
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 /// Binds one address and listens.
 /// @param port advanced to the one that the system picked
 /// @return 0 or an errno
@@ -104,6 +111,7 @@ static int bind_one(struct peri_server *server, const struct peri_endpoint *endp
     *port_of(&address) = htons(*port);
     // A host that was killed leaves connections in TIME_WAIT: they must not hold the port.
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    send_at_once(fd);
     if (address.any.sa_family == AF_INET6) {
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off); // "::" is all addresses
     }
@@ -249,6 +257,7 @@ static int adopt(struct peri_server *server, int fd, bool proxy, struct peri_buf
                                     fd);
         return rc == PERI_OK ? PERI_E_SYSTEM : rc;
     }
+    send_at_once(fd);
     server->listeners[server->listener_count++] = (struct peri_listener){
         .fd = fd, .tls = server->tls && address.any.sa_family != AF_UNIX, .proxy = proxy};
     return announce_passed(server, proxy, &address, address_length);

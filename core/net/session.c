@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -177,6 +176,7 @@ static void fail_tls(struct peri_session *session) {
 static bool read_once(struct peri_session *session) {
     struct peri_server *server = session->server;
     size_t n = 0;
+    peri_hub_prefetch(server->hub, session->key);
     int rc = session->stage == SESSION_TLS ? peri_session_tls_read(session, &n)
                                            : peri_stream_read(&session->stream, server->buffer, &n);
     if (rc == PERI_AGAIN && !session->hangup) {
@@ -411,8 +411,6 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
         close(fd);
         return;
     }
-    int on = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     session->server = server;
     session->http = http;
     session->stream = (struct peri_stream){tls, fd};

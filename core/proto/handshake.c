@@ -187,6 +187,15 @@ bool peri_handshake_offers(const struct peri_request *request, struct peri_str p
     return false;
 }
 
+/// Fetched once for a thread: EVP_sha1 alone is looked up again by each digest, under locks.
+static const EVP_MD *sha1(void) {
+    static _Thread_local const EVP_MD *fetched;
+    if (!fetched) {
+        fetched = EVP_MD_fetch(NULL, "SHA1", NULL);
+    }
+    return fetched ? fetched : EVP_sha1();
+}
+
 int peri_handshake_proof(char out[PERI_HANDSHAKE_PROOF_BYTES + 1], struct peri_str key) {
     static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     char text[KEY_CHARS + sizeof guid - 1];
@@ -196,7 +205,7 @@ int peri_handshake_proof(char out[PERI_HANDSHAKE_PROOF_BYTES + 1], struct peri_s
     }
     memcpy(text, key.ptr, KEY_CHARS);
     memcpy(text + KEY_CHARS, guid, sizeof guid - 1);
-    if (EVP_Digest(text, sizeof text, digest, NULL, EVP_sha1(), NULL) != 1) {
+    if (EVP_Digest(text, sizeof text, digest, NULL, sha1(), NULL) != 1) {
         return PERI_E_MEMORY;
     }
     (void)EVP_EncodeBlock((unsigned char *)out, digest, SHA1_BYTES);

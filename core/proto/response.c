@@ -80,9 +80,21 @@ static struct peri_str date_now(void) {
 }
 
 int peri_response_begin(struct peri_buffer *out, int status) {
-    struct peri_str date = date_now();
-    return peri_buffer_printf(out, "HTTP/1.1 %03d %s\r\nDate: %.*s\r\n", status,
-                              peri_status_text(status), (int)date.len, date.ptr);
+    assert(status >= 100 && status <= 999);
+    const char code[] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
+                         (char)('0' + status % 10), ' '};
+    const struct peri_str pieces[] = {
+        PERI_STR("HTTP/1.1 "),  {code, sizeof code}, peri_str_of(peri_status_text(status)),
+        PERI_STR("\r\nDate: "), date_now(),          PERI_STR("\r\n"),
+    };
+    size_t before = out->len;
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        if (peri_buffer_append_str(out, pieces[i]) != PERI_OK) {
+            out->len = before;
+            return PERI_E_MEMORY;
+        }
+    }
+    return PERI_OK;
 }
 
 bool peri_field_is_valid(struct peri_str name, struct peri_str value) {
