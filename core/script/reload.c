@@ -191,6 +191,10 @@ static void swapped(struct peri_script *script, struct peri_vault *into, bool di
         vm->probation = NULL;
         reloader->spent = reloader->vault;
         reloader->vault = NULL;
+        reloader->has_failed = true; // the file still holds them, and is not tried until it changes
+        reloader->missed_module = false;
+        peri_sources_free(&reloader->tried);
+        PERI_IGNORE(peri_sources_share(&reloader->tried, &reloader->bad)); // empty: tried again
         char why[PERI_RELOAD_WHY_MAX];
         (void)snprintf(why, sizeof why, "%s", elder ? elder->last_error : "");
         tell(script, PERI_RELOAD_REVERTED, elder, why);
@@ -233,6 +237,29 @@ static void take_over(struct peri_script *script, struct peri_vm *candidate) {
     fail(script, candidate);
 }
 
+static void end_probation(struct peri_script *script) {
+    peri_free(script->vm->probation);
+    script->vm->probation = NULL;
+    peri_vault_free(script->reloader.vault);
+    script->reloader.vault = NULL;
+}
+
+/// Whether what serves has not stood its probation.
+static bool has_failed_probation(const struct peri_script *script) {
+    return script->vm && !script->is_gone && script->vm->probation && script->vm->probation->failed;
+}
+
+/// Has the last good generation come back, unless newer bytes are on their way.
+static void go_back(struct peri_script *script) {
+    struct peri_reloader *reloader = &script->reloader;
+    if (has_failed_probation(script) && reloader->good.count > 0 && !reloader->wanted &&
+        !reloader->loading) {
+        reloader->takes_back = true;
+        reloader->wanted = true;
+        begin(script);
+    }
+}
+
 static void load_done(struct peri_work *work) {
     struct peri_reloader *reloader = PERI_CONTAINER(work, struct peri_reloader, work);
     struct peri_script *script = PERI_CONTAINER(reloader, struct peri_script, reloader);
@@ -242,8 +269,10 @@ static void load_done(struct peri_work *work) {
     bool newer = reloader->wanted;
     bool same = script->vm && !script->is_gone &&
                 peri_sources_equal(&candidate->sources, &script->vm->sources);
+    bool went_back = reloader->takes_back;
     if (script->host->stopping || newer) {
         reloader->takes_back = false;
+        reloader->asked |= reloader->was_asked; // the newer one is the answer
         peri_vm_free(candidate);
     } else if (!reloader->loaded) {
         reloader->takes_back = false;
@@ -264,6 +293,10 @@ static void load_done(struct peri_work *work) {
     } else {
         take_over(script, candidate);
     }
+    if (went_back && !newer && has_failed_probation(script)) {
+        end_probation(script); // there is no way back
+    }
+    go_back(script); // nothing has come of what was newer
     begin(script);
 }
 
@@ -285,13 +318,6 @@ void peri_script_load(struct peri_script *script) {
 }
 
 // Probation ------------------------------------------------------------------------------------
-
-static void end_probation(struct peri_script *script) {
-    peri_free(script->vm->probation);
-    script->vm->probation = NULL;
-    peri_vault_free(script->reloader.vault);
-    script->reloader.vault = NULL;
-}
 
 static void probation_over(struct peri_alarm *alarm) {
     struct peri_reloader *reloader = PERI_CONTAINER(alarm, struct peri_reloader, judge);
@@ -323,11 +349,7 @@ static void verdict(struct peri_alarm *alarm) {
     peri_report_vm(vm, PERI_LOG_ERROR, peri_str_of(text));
     peri_sources_free(&reloader->bad);
     PERI_IGNORE(peri_sources_share(&reloader->bad, &vm->sources)); // else it may be tried again
-    if (can && !reloader->wanted && !reloader->loading) {
-        reloader->takes_back = true;
-        reloader->wanted = true;
-        begin(script);
-    }
+    go_back(script);
 }
 
 void peri_reload_take_back(struct peri_script *script) {
