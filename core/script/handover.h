@@ -19,6 +19,7 @@ struct peri_handover {
     struct peri_move *vault_move; ///< from there to vm; owned
     /// Gets what is migrated, as it was before. Borrowed, NULL where nothing is.
     struct peri_vault *into_vault;
+    bool is_revert;     ///< back to the last good generation: what it had is not migrated
     bool migrates_data; ///< vm has another version, and a migrate.conn
     struct peri_alarm slice;
     uint64_t cut_ns;         ///< handlers that wait then are cut
