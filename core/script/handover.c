@@ -55,6 +55,12 @@ bool peri_has_moved(lua_State *L, int index) {
     return has;
 }
 
+void peri_check_not_moved(lua_State *L, int index) {
+    if (lua_istable(L, index) && peri_has_moved(L, index)) {
+        luaL_callmeta(L, index, "__len"); // raises
+    }
+}
+
 /// In the generation before: the metatable of what has moved.
 static int make_guard(lua_State *L) {
     static const char *const events[] = {"__index", "__newindex", "__len", "__pairs",

@@ -59,5 +59,8 @@ void peri_handover_finish(struct peri_script *script);
 /// Whether a table is one of those that peri_handover_guard has emptied. Never raises.
 bool peri_has_moved(lua_State *L, int index);
 
+/// For what looks into tables past their metatables: raises if that at `index` is one of those.
+void peri_check_not_moved(lua_State *L, int index);
+
 /// Empties what has moved from the generation before, where a handler of it waits. Never raises.
 void peri_handover_guard(struct peri_handover *handover);
