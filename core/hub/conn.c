@@ -11,11 +11,11 @@ enum { FIRST_SLOTS = 64, MOST_SLOTS = 1 << 24 };
 #define NO_SLOT UINT32_MAX
 
 static peri_key key_of(const struct peri_hub *hub, uint32_t slot) {
-    return (uint64_t)hub->worker << 56 | (uint64_t)slot << 32 | hub->slots[slot].serial;
+    return (uint64_t)hub->slots[slot].serial << 32 | (uint64_t)hub->worker << 24 | slot;
 }
 
 static uint32_t slot_of(peri_key key) {
-    return (uint32_t)(key >> 32) & (MOST_SLOTS - 1);
+    return (uint32_t)key & (MOST_SLOTS - 1);
 }
 
 struct peri_conn *peri_hub_find(const struct peri_hub *hub, peri_key key) {

@@ -10,8 +10,9 @@
 #include "proto/connection.h"
 #include "proto/request.h"
 
-/// Names a connection for good: worker (8 bits), slot (24), serial (32, never 0). Never reused
-/// within a host's life, so one that is gone is simply not found. 0 names none.
+/// Names a connection for good: serial (32 bits, never 0), worker (8), slot (24). Never reused
+/// within a host's life, so one that is gone is simply not found. 0 names none. No two that are
+/// there at once have the same low 32 bits: Lua hashes a conn by those alone.
 typedef uint64_t peri_key;
 
 /// What a script has, fixed once it is loaded.

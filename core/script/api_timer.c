@@ -55,7 +55,7 @@ static void forget_beat(lua_State *L, int index) {
 }
 
 /// Takes the timer off everything but the stack; what is left is garbage. [-0, +0]; never raises
-/// @param index what is found by its id: itself, unless one begun since has its id
+/// @param index where it is on the stack
 static void forget(lua_State *L, struct peri_timer *timer, int index) {
     index = lua_absindex(L, index);
     peri_alarms_clear(peri_host_alarms(timer->vm->host), &timer->alarm);
@@ -64,9 +64,6 @@ static void forget(lua_State *L, struct peri_timer *timer, int index) {
     }
     peri_list_remove(&timer->link);
     timer->vm->timer_count--;
-    if (lua_touserdata(L, index) != timer) {
-        return;
-    }
     peri_vm_push(L, PERI_SLOT_TIMERS);
     lua_pushnil(L);
     lua_rawseti(L, -2, timer->id);
@@ -388,10 +385,11 @@ static int ws_every(lua_State *L) {
         luaL_argcheck(L, lua_compare(L, 4, 4, LUA_OPEQ), 4, "not a number");
     }
     struct peri_timer *timer = find_beat(L);
-    if (timer && !timer->cancelled) {
+    if (timer) {
         peri_plain_copy(L, 3, 0, "timer data");
         lua_setiuservalue(L, -2, VALUE_DATA);
-        if (timer->delay_ns != period_ns) {
+        if (timer->delay_ns != period_ns || timer->cancelled) { // its handler may still run
+            timer->cancelled = false;
             timer->delay_ns = period_ns;
             peri_alarms_clear(peri_host_alarms(vm->host), &timer->alarm);
             begin(timer);
@@ -538,6 +536,9 @@ static struct peri_timer *take_over(lua_State *L, struct peri_vm *vm, lua_State 
 /// Looks at one timer of the generation before. stack of `from`: it
 static void adopt(lua_State *L, struct peri_vm *vm, lua_State *from, struct peri_timer *old,
                   struct peri_move *move, struct peri_handover_report *report) {
+    if (old->cancelled || (old->busy && !old->repeats)) {
+        return; // it ends with its handler, where that is
+    }
     lua_getiuservalue(from, 1, VALUE_CALL);
     if (lua_type(from, 2) != LUA_TSTRING) {
         report->functions++;
@@ -553,9 +554,6 @@ static void adopt(lua_State *L, struct peri_vm *vm, lua_State *from, struct peri
     if (!known) {
         report->names++;
         return;
-    }
-    if (old->cancelled || (old->busy && !old->repeats)) {
-        return; // it ends with its handler, where that is
     }
     struct peri_timer *timer = take_over(L, vm, from, old, move);
     timer->before = old;

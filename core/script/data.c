@@ -57,6 +57,7 @@ static void start_empty(lua_State *L, struct peri_vm *vm) {
         lua_error(L);
     }
     peri_vm_enter_host(vm);
+    vm->events++; // as good as one: those whose data it is may be silent
     peri_probation_note(vm, vm->task ? vm->task->key : 0);
     if (lua_type(L, -1) != LUA_TSTRING) {
         lua_pop(L, 1);

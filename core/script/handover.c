@@ -55,6 +55,12 @@ bool peri_has_moved(lua_State *L, int index) {
     return has;
 }
 
+void peri_check_not_moved(lua_State *L, int index) {
+    if (lua_istable(L, index) && peri_has_moved(L, index)) {
+        luaL_callmeta(L, index, "__len"); // raises
+    }
+}
+
 /// In the generation before: the metatable of what has moved.
 static int make_guard(lua_State *L) {
     static const char *const events[] = {"__index", "__newindex", "__len", "__pairs",
@@ -230,14 +236,15 @@ static struct peri_handover *handover_new(struct peri_script *script, struct per
     handover->elder = elder;
     handover->guard_ref = LUA_NOREF;
     handover->move = peri_move_new(elder, vm);
-    if (from) { // complete: nothing is added any more
-        peri_move_free(from->in);
-        from->in = NULL;
+    if (from) {
+        peri_vault_seal(from);
     }
     handover->from_vault = from;
     handover->vault_move = from ? peri_move_new(from->vm, vm) : NULL;
     handover->into_vault = into;
-    handover->migrates_data = elder->version != vm->version && has_migration(vm, true);
+    handover->is_revert = script->reloader.takes_back;
+    handover->migrates_data =
+        !handover->is_revert && elder->version != vm->version && has_migration(vm, true);
     if (!handover->move || (from && !handover->vault_move) ||
         (has_waiting(elder) && peri_vm_protected(elder, make_guard, handover) != LUA_OK)) {
         handover_free(handover);
@@ -252,7 +259,8 @@ static bool run_steps(struct begin *begin, struct peri_buffer *error) {
     if (peri_vm_protected(vm, bring_state, begin) != LUA_OK) {
         return false;
     }
-    if (handover && handover->elder->version != vm->version && !migrate_states(begin)) {
+    if (handover && !handover->is_revert && handover->elder->version != vm->version &&
+        !migrate_states(begin)) {
         return false;
     }
     if (handover && peri_vm_protected(vm, adopt_timers, begin) != LUA_OK) {
@@ -365,6 +373,9 @@ static void end(struct peri_handover *handover) {
     peri_alarms_clear(peri_host_alarms(script->host), &handover->slice);
     handover->vm->handover = NULL;
     elder->heir = NULL;
+    if (handover->into_vault) {
+        peri_vault_seal(handover->into_vault);
+    }
     handover_free(handover);
     close_elsewhere(script->host, elder);
 }

@@ -19,6 +19,7 @@ struct peri_handover {
     struct peri_move *vault_move; ///< from there to vm; owned
     /// Gets what is migrated, as it was before. Borrowed, NULL where nothing is.
     struct peri_vault *into_vault;
+    bool is_revert;     ///< back to the last good generation: what it had is not migrated
     bool migrates_data; ///< vm has another version, and a migrate.conn
     struct peri_alarm slice;
     uint64_t cut_ns;         ///< handlers that wait then are cut
@@ -57,6 +58,9 @@ void peri_handover_finish(struct peri_script *script);
 
 /// Whether a table is one of those that peri_handover_guard has emptied. Never raises.
 bool peri_has_moved(lua_State *L, int index);
+
+/// For what looks into tables past their metatables: raises if that at `index` is one of those.
+void peri_check_not_moved(lua_State *L, int index);
 
 /// Empties what has moved from the generation before, where a handler of it waits. Never raises.
 void peri_handover_guard(struct peri_handover *handover);

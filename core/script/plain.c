@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "script/api.h"
+#include "script/handover.h"
 #include "script/path.h"
 
 /// Stack slots that a copy needs on each side; where the states are one, of that one.
@@ -252,7 +253,9 @@ static const char *push_table(struct copy *c, int index, uint32_t parent) {
         bool is_array = lua_rawequal(c->from, -1, -2);
         lua_pop(c->from, 2);
         if (!is_array) {
-            return "a table with a metatable";
+            return peri_has_moved(c->from, index)
+                       ? "what moved to another generation while this handler waited"
+                       : "a table with a metatable";
         }
     }
     uint32_t depth = parent ? move->nodes[parent].depth + 1 : 1;

@@ -9,6 +9,10 @@ static double rate(const struct peri_vm *vm) {
     return vm->events > 0 ? (double)vm->errors / (double)vm->events : 0;
 }
 
+bool peri_probation_does_well(const struct peri_vm *vm) {
+    return !vm->probation || vm->errors == 0;
+}
+
 void peri_probation_begin(struct peri_vm *vm, const struct peri_vm *before) {
     const struct peri_limits *limits = vm->host->limits;
     if (limits->probation_ms == 0) {
@@ -22,7 +26,9 @@ void peri_probation_begin(struct peri_vm *vm, const struct peri_vm *before) {
     }
     vm->probation->until_ns =
         peri_alarms_now(peri_host_alarms(vm->host)) + limits->probation_ms * 1000000;
-    vm->probation->rate_before = rate(before);
+    // One that does badly itself is no measure for its mend.
+    vm->probation->rate_before =
+        peri_probation_does_well(before) ? rate(before) : before->probation->rate_before;
 }
 
 static bool is_new(struct peri_probation *probation, peri_key key) {

@@ -9,11 +9,14 @@ enum { PERI_PROBATION_KEYS_MAX = 64 };
 /// Owned by a VM.
 struct peri_probation {
     uint64_t until_ns;
-    double rate_before; ///< errors an event, of the generation before
+    double rate_before; ///< errors an event, of the last generation before that did well
     size_t key_count;
     peri_key keys[PERI_PROBATION_KEYS_MAX]; ///< connections that lost an event, each once
     bool failed;
 };
+
+/// Whether it is one to go back to: it has lost no event, or not while it was on probation.
+bool peri_probation_does_well(const struct peri_vm *vm);
 
 /// Begins. Without memory there is none, which is logged.
 void peri_probation_begin(struct peri_vm *vm, const struct peri_vm *before);

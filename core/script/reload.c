@@ -167,17 +167,16 @@ static void report_swap(const struct peri_script *script, const struct peri_hand
     peri_buffer_deinit(&text);
 }
 
-/// What the generation before was loaded from is what to go back to, unless it did badly itself.
-static void keep_good(struct peri_script *script, const struct peri_vm *elder, bool did_well) {
-    struct peri_reloader *reloader = &script->reloader;
-    if (elder && !peri_sources_equal(&elder->sources, &script->vm->sources) &&
-        (did_well || reloader->good.count == 0)) {
-        peri_sources_free(&reloader->good);
-        PERI_IGNORE(peri_sources_share(&reloader->good, &elder->sources)); // empty: nothing is
-    }
+/// Whether the generation that serves is what to go back to from the candidate.
+static bool becomes_good(const struct peri_script *script, const struct peri_vm *candidate) {
+    const struct peri_vm *vm = script->vm;
+    return vm && !peri_sources_equal(&vm->sources, &candidate->sources) &&
+           (peri_probation_does_well(vm) || script->reloader.good.count == 0);
 }
 
-static void swapped(struct peri_script *script, struct peri_vault *into, bool did_well,
+/// @param is_good whether what served before is what to go back to
+/// @param into    what was migrated; NULL: nothing, or what is kept is from before that already
+static void swapped(struct peri_script *script, struct peri_vault *into, bool is_good,
                     const struct peri_handover_report *report) {
     struct peri_reloader *reloader = &script->reloader;
     struct peri_vm *vm = script->vm;
@@ -191,32 +190,36 @@ static void swapped(struct peri_script *script, struct peri_vault *into, bool di
         vm->probation = NULL;
         reloader->spent = reloader->vault;
         reloader->vault = NULL;
+        reloader->has_failed = true; // the file still holds them, and is not tried until it changes
+        reloader->missed_module = false;
+        peri_sources_free(&reloader->tried);
+        PERI_IGNORE(peri_sources_share(&reloader->tried, &reloader->bad)); // empty: tried again
         char why[PERI_RELOAD_WHY_MAX];
         (void)snprintf(why, sizeof why, "%s", elder ? elder->last_error : "");
         tell(script, PERI_RELOAD_REVERTED, elder, why);
         return;
     }
-    keep_good(script, elder, did_well);
-    peri_vault_free(reloader->vault);
-    reloader->vault = into;
+    if (is_good) {
+        peri_sources_free(&reloader->good);
+        PERI_IGNORE(peri_sources_share(&reloader->good, &elder->sources)); // empty: nothing is
+    }
+    if (is_good || into) { // else it belongs to what has been good since before
+        peri_vault_free(reloader->vault);
+        reloader->vault = into;
+    }
     if (vm->probation) {
         set_judge(script, vm->probation->until_ns, probation_over);
     }
     tell(script, PERI_RELOAD_DONE, NULL, "");
 }
 
-/// A generation that lost events while it was on probation is none to go back to.
-static bool does_well(const struct peri_script *script) {
-    return !script->vm || !script->vm->probation || script->vm->errors == 0;
-}
-
 static void take_over(struct peri_script *script, struct peri_vm *candidate) {
     struct peri_reloader *reloader = &script->reloader;
     struct peri_handover_report report;
     struct peri_vault *into = NULL, *from = reloader->takes_back ? reloader->vault : NULL;
-    bool did_well = does_well(script);
-    bool was_taken_back = reloader->takes_back;
-    if (!was_taken_back && script->host->limits->probation_ms > 0 && migrates(script, candidate)) {
+    bool is_good = !reloader->takes_back && becomes_good(script, candidate);
+    if (!reloader->takes_back && (is_good || !reloader->vault) &&
+        script->host->limits->probation_ms > 0 && migrates(script, candidate)) {
         into = peri_vault_new(candidate);
         if (!into) {
             (void)snprintf(candidate->last_error, sizeof candidate->last_error, "out of memory");
@@ -225,12 +228,35 @@ static void take_over(struct peri_script *script, struct peri_vm *candidate) {
         }
     }
     if (peri_handover_begin(script, candidate, from, into, &report)) {
-        swapped(script, into, did_well, &report);
+        swapped(script, into, is_good, &report);
         return;
     }
     reloader->takes_back = false;
     peri_vault_free(into);
     fail(script, candidate);
+}
+
+static void end_probation(struct peri_script *script) {
+    peri_free(script->vm->probation);
+    script->vm->probation = NULL;
+    peri_vault_free(script->reloader.vault);
+    script->reloader.vault = NULL;
+}
+
+/// Whether what serves has not stood its probation.
+static bool has_failed_probation(const struct peri_script *script) {
+    return script->vm && !script->is_gone && script->vm->probation && script->vm->probation->failed;
+}
+
+/// Has the last good generation come back, unless newer bytes are on their way.
+static void go_back(struct peri_script *script) {
+    struct peri_reloader *reloader = &script->reloader;
+    if (has_failed_probation(script) && reloader->good.count > 0 && !reloader->wanted &&
+        !reloader->loading) {
+        reloader->takes_back = true;
+        reloader->wanted = true;
+        begin(script);
+    }
 }
 
 static void load_done(struct peri_work *work) {
@@ -242,8 +268,10 @@ static void load_done(struct peri_work *work) {
     bool newer = reloader->wanted;
     bool same = script->vm && !script->is_gone &&
                 peri_sources_equal(&candidate->sources, &script->vm->sources);
+    bool went_back = reloader->takes_back;
     if (script->host->stopping || newer) {
         reloader->takes_back = false;
+        reloader->asked |= reloader->was_asked; // the newer one is the answer
         peri_vm_free(candidate);
     } else if (!reloader->loaded) {
         reloader->takes_back = false;
@@ -264,6 +292,10 @@ static void load_done(struct peri_work *work) {
     } else {
         take_over(script, candidate);
     }
+    if (went_back && !newer && has_failed_probation(script)) {
+        end_probation(script); // there is no way back
+    }
+    go_back(script); // nothing has come of what was newer
     begin(script);
 }
 
@@ -285,13 +317,6 @@ void peri_script_load(struct peri_script *script) {
 }
 
 // Probation ------------------------------------------------------------------------------------
-
-static void end_probation(struct peri_script *script) {
-    peri_free(script->vm->probation);
-    script->vm->probation = NULL;
-    peri_vault_free(script->reloader.vault);
-    script->reloader.vault = NULL;
-}
 
 static void probation_over(struct peri_alarm *alarm) {
     struct peri_reloader *reloader = PERI_CONTAINER(alarm, struct peri_reloader, judge);
@@ -323,11 +348,7 @@ static void verdict(struct peri_alarm *alarm) {
     peri_report_vm(vm, PERI_LOG_ERROR, peri_str_of(text));
     peri_sources_free(&reloader->bad);
     PERI_IGNORE(peri_sources_share(&reloader->bad, &vm->sources)); // else it may be tried again
-    if (can && !reloader->wanted && !reloader->loading) {
-        reloader->takes_back = true;
-        reloader->wanted = true;
-        begin(script);
-    }
+    go_back(script);
 }
 
 void peri_reload_take_back(struct peri_script *script) {
@@ -361,6 +382,7 @@ static void look_at_gone(struct peri_alarm *alarm) {
     if (!peri_list_is_empty(&script->vm->waiting)) {
         peri_door_cut_waits(script->vm);
     }
+    end_probation(script);
     struct peri_vm *vm = script->vm;
     script->vm = NULL;
     script->traits = (struct peri_traits){.limits = script->host->limits};

@@ -156,7 +156,8 @@ void peri_report_error(lua_State *L, const struct peri_task *task) {
     peri_report(task, text);
 }
 
-void peri_report(const struct peri_task *task, struct peri_str text) {
+/// For who asks later. What an operator's own code does is not the script's.
+static void keep_error(const struct peri_task *task, struct peri_str text) {
     struct peri_vm *vm = task->vm;
     if (!task->entry->is_eval) {
         struct peri_str message = text, traceback;
@@ -165,7 +166,11 @@ void peri_report(const struct peri_task *task, struct peri_str text) {
                        message.ptr);
         peri_record_error(vm, text);
     }
-    log_about(vm, task, PERI_LOG_ERROR, text);
+}
+
+void peri_report(const struct peri_task *task, struct peri_str text) {
+    keep_error(task, text);
+    log_about(task->vm, task, PERI_LOG_ERROR, text);
 }
 
 void peri_report_task(const struct peri_task *task, int level, struct peri_str text) {
@@ -188,8 +193,10 @@ void peri_report_stopped(const struct peri_task *task) {
         &text, "%.*sstopped: over handler_stop_s, %g s of CPU%s%.*s", (int)where.len,
         where.ptr ? where.ptr : "", (double)task->vm->limits.handler_stop_ms / 1000,
         traceback.len > 0 ? "\n" : "", (int)traceback.len, traceback.ptr ? traceback.ptr : "");
-    log_verdict(task, PERI_LOG_ERROR,
-                rc == PERI_OK ? peri_buffer_str(&text) : PERI_STR("stopped: over handler_stop_s"));
+    struct peri_str said =
+        rc == PERI_OK ? peri_buffer_str(&text) : PERI_STR("stopped: over handler_stop_s");
+    keep_error(task, said);
+    log_verdict(task, PERI_LOG_ERROR, said);
     peri_buffer_deinit(&text);
 }
 

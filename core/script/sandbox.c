@@ -113,9 +113,7 @@ static int sandbox_setmetatable(lua_State *L) {
 /// What looks into a table past its metatable must see by itself that the table has moved.
 static void check_raw(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
-    if (peri_has_moved(L, 1)) {
-        luaL_callmeta(L, 1, "__len"); // raises
-    }
+    peri_check_not_moved(L, 1);
 }
 
 static int sandbox_next(lua_State *L) {

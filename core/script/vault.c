@@ -43,6 +43,11 @@ void peri_vault_free(struct peri_vault *vault) {
     }
 }
 
+void peri_vault_seal(struct peri_vault *vault) {
+    peri_move_free(vault->in);
+    vault->in = NULL;
+}
+
 static int keep(lua_State *L) {
     const struct kept *kept = lua_touserdata(L, 1);
     peri_vm_enter_move(kept->vault->vm);

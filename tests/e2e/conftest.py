@@ -150,9 +150,7 @@ def rules(serve, folder):
 
         def save(self, text: str, name: str = "a.lua") -> str:
             before = self.said()
-            fresh = self.folder / "fresh"
-            fresh.write_text(text)
-            os.replace(fresh, self.folder / name)
+            support.save(self.folder / name, text)
             self.host.wait(lambda: self.said() > before)
             return [line for line in self.host.log if "loaded" in line][-1]
 

@@ -285,6 +285,17 @@ def test_status_counts_what_happens(chat, control, path):
         assert whole["listening"] == [chat.http]
 
 
+def test_a_handler_that_was_stopped_is_an_error_too(serve, path):
+    loops = "return { message = function() while true do end end }"
+    host = serve({"chat.lua": loops}, f"--control={path}", "--limit=handler_stop_s=0.1")
+    with Control(path) as control, host.client("/chat") as client:
+        client.text("x")
+        script = host.wait(lambda: (now := control.script())["errors"] and now)
+        assert re.search(
+            r"chat\.lua:1: stopped: over handler_stop_s", script["last_error"]["message"]
+        )
+
+
 def test_a_script_that_did_not_load_is_there(serve, path):
     serve({"a/broken.lua": BROKEN, "chat.lua": CHAT}, f"--control={path}")
     with Control(path) as control:

@@ -140,6 +140,43 @@ def test_waiting_for_one_that_is_reverted_fails(serve, folder, path, ask):
         client.socket.close()
 
 
+LOOPS = "while true do end"
+
+
+def test_one_that_asks_while_a_save_is_on_its_way_hears_what_became_of_it(serve, folder, path, ask):
+    host = serve({"a.lua": SCRIPT % "one"}, f"--control={path}")
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(ask("reload", "a")))
+    where = folder({"a.lua": LOOPS + " -- first"})
+    asking.start()
+    host.wait(lambda: script(ask, "a")["loading"] or host.count("not loaded"))
+    folder({"a.lua": LOOPS + " -- then"})  # while that loads
+    asking.join()
+    ((status, out, error),) = answers
+    assert status == 1 and f"a: failed: {where}/a.lua:1: stopped: over handler_stop_s" in out, out
+    assert error == "perigee: 1 of 1 did not reload\n"
+
+
+def test_rules_that_fail_while_others_load_are_taken_back(serve, folder, path, ask):
+    host = serve({"a.lua": SCRIPT % "one"}, f"--control={path}", "--limit=handler_stop_s=3")
+    clients = [host.client("/a") for _ in range(3)]
+    folder({"a.lua": RAISES})
+    host.wait(lambda: host.count("generation=2"))
+    for client in clients[:2]:
+        client.text("x")
+    host.wait(lambda: host.count("no, x") == 2)
+    folder({"a.lua": LOOPS})
+    host.wait(lambda: script(ask, "a")["loading"])
+    clients[2].text("x")
+    host.wait(lambda: host.count("taken back: 3 of 3 events"))
+    assert not host.count("not loaded"), "it was not on its way any more: nothing is shown"
+    host.wait(lambda: script(ask, "a")["reload"]["what"] == "reverted", 30)
+    for client in clients:
+        client.text("y")
+        assert client.hear_text() == "one y"
+        client.socket.close()
+
+
 def test_who_waits_and_has_gone_holds_no_place(serve, path, ask):
     host = serve({"a.lua": SCRIPT % "one"}, f"--control={path}", "--limit=probation_s=600")
     assert ask("reload", "a")[0] == 0

@@ -1,16 +1,12 @@
-"""What a reload keeps, what it does not, and what becomes of a bad one, by saves of the files."""
+"""What a reload keeps, what it does not, and what becomes of a bad one; test_saves.py has the ways
+to save."""
 
-import os
 import re
-import shutil
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-
-from conftest import Host
 
 QUICK = "--limit=probation_s=0"
 
@@ -378,52 +374,17 @@ def test_what_was_migrated_is_restored_when_rules_are_taken_back(rules):
             assert ask(client, "return kept.count .. conn.data.name") == f"9n{n}"
 
 
-def test_a_new_script_is_served_and_one_that_is_gone_ends(rules):
-    r = rules(STATE + ANSWER, QUICK, "--limit=gone_s=0.3")
-    assert r.host.get("/b").status == 404
-    r.save("return { request = function() return 200, 'b' end }", "b.lua")
-    assert r.host.get("/b").status == 200
-    with r.host.client("/a") as client:
-        (r.folder / "a.lua").unlink()
-        assert client.hear_close()[0] == 1001
-    r.host.wait_log("a.lua is gone: its routes end, and 1 connections are closed (1001)")
-    assert r.host.get("/a").status == 404
-    r.save(STATE + ANSWER)
-    with r.host.client("/a") as client:
-        assert int(ask(client, "return ws.script.generation")) >= 2
-
-
-def test_a_file_that_is_deleted_and_written_again_goes_on_serving(rules):
-    r = rules(STATE + ANSWER, QUICK)
-    with r.host.client("/a") as client:
-        (r.folder / "a.lua").unlink()
-        time.sleep(0.5)
-        assert ask(client, "return ws.script.generation") == "1"
-        r.save(STATE + "-- 2\n" + ANSWER)
-        assert ask(client, "return ws.script.generation") == "2"
-
-
-def test_half_a_file_never_serves(rules):
-    r = rules(STATE + ANSWER, QUICK)
-    with r.host.client("/a") as client, (r.folder / "a.lua").open("w") as file:
-        file.write(STATE + "script.half = true\ndo return script end\n")  # whole as it stands
-        file.flush()
-        time.sleep(0.6)
-        assert ask(client, "return ws.script.generation") == "1"
-        file.write("-- more\n")
-        before = r.said()
-        file.close()
-        r.host.wait(lambda: r.said() > before)
-
-
-def test_a_module_reloads_all_that_have_loaded_it(serve, folder):
-    script = """local word = require "word"
-    return { message = function(conn) conn:send(word) end }"""
-    host = serve({"a.lua": script, "b.lua": script, "lib/word.lua": "return 'one'"}, QUICK)
-    with host.client("/a") as a, host.client("/b") as b:
-        folder({"lib/word.lua": "return 'two'"})
-        host.wait(lambda: host.count("generation=2") == 2)
-        assert ask(a) + ask(b) == "twotwo"
+def test_data_that_idle_connections_have_and_that_cannot_be_migrated_takes_rules_back(rules):
+    r = rules(STATE + ANSWER)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(r.host.client("/a")) for _ in range(3)]
+        for n, client in enumerate(clients):
+            ask(client, f"conn.data.n = {n} return 1")
+        r.save(STATE + VERSION + ANSWER)  # asks for a name, and nobody says anything
+        r.host.wait(lambda: re.search(r"taken back: 3 of [0-9]+ events", r.host.text()))
+        r.host.wait(lambda: re.search(r'msg="loaded.* generation=3', r.host.text()))
+        for n, client in enumerate(clients):
+            assert ask(client, "return conn.data.n") == str(n)
 
 
 def test_a_route_that_clashes_is_refused_and_a_new_one_is_taken(rules):
@@ -437,55 +398,3 @@ def test_a_route_that_clashes_is_refused_and_a_new_one_is_taken(rules):
     with r.host.client("/c") as client:
         assert ask(client, "return ws.script.generation") == "2"
     assert r.host.get("/a").status == 404
-
-
-@pytest.fixture
-def served(request):
-    """served(FOLDER) -> a host, which ends with the test."""
-
-    def start(path) -> Host:
-        host = Host(path, (QUICK,))
-        request.addfinalizer(host.kill)
-        return host
-
-    return start
-
-
-def test_a_link_to_another_release_is_a_reload(served, tmp_path):
-    for n in (1, 2):
-        (tmp_path / f"release-{n}/lib").mkdir(parents=True)
-        (tmp_path / f"release-{n}/a.lua").write_text(STATE + "require 'word'\n" + ANSWER)
-        (tmp_path / f"release-{n}/lib/word.lua").write_text(f"return {n}")
-    (tmp_path / "current").symlink_to("release-1")
-    host = served(tmp_path / "current")
-    with host.client("/a") as client:
-        ask(client, "kept.count = 7 return 1")
-        (tmp_path / "fresh").symlink_to("release-2")
-        os.replace(tmp_path / "fresh", tmp_path / "current")  # as mv -T does
-        host.wait(lambda: host.count("generation=2"))
-        assert ask(client, "return ws.script.generation .. kept.count") == "27"
-    assert host.stop() == 0, host.text()
-
-
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_git_checkout_of_a_folder_is_a_reload(served, tmp_path):
-    def git(*words: str) -> None:
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
-
-    git("init", "-b", "one")
-    for branch in ("one", "two"):
-        (tmp_path / "a.lua").write_text(STATE + f"local branch = '{branch}'\n" + ANSWER)
-        (tmp_path / f"{branch}.lua").write_text("return { request = function() return 200 end }")
-        git("add", ".")
-        git("commit", "-m", branch)
-        git("checkout", "-B", "two")
-    git("checkout", "one")
-    host = served(tmp_path)
-    assert host.get("/one").status == 200 and host.get("/two").status == 404
-    with host.client("/a") as client:
-        ask(client, "kept.count = 7 return 1")
-        git("checkout", "two")
-        host.wait(lambda: host.get("/two").status == 200)
-        host.wait(lambda: ask(client, "return ws.script.generation .. kept.count") == "27")
-    assert host.stop() == 0, host.text()

@@ -1,8 +1,10 @@
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from reloading import HEAD, Rules
 from serving import Host
 from support.host import ROOT
 
@@ -68,3 +70,16 @@ def serve(folder):
     yield start
     for one in hosts:
         one.finish()
+
+
+@pytest.fixture
+def rules(serve, tmp_path):
+    """rules(BODY, flags...) serves a script that is saved anew later; see reloading.py."""
+    with ExitStack() as stack:
+
+        def start(body: str = "", *flags: str, head: str = HEAD) -> Rules:
+            return Rules(
+                serve({"rules.lua": f"{head}{body}\nreturn script"}, *flags), tmp_path, stack
+            )
+
+        yield start

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,13 @@ def wait_until(holds, what: str, limit_s: float = 10):
         if time.monotonic() > end:
             raise Failed(f"not within {limit_s:g} s: {what}")
         time.sleep(0.02)
+
+
+def save(path: Path, text: str) -> None:
+    """Beside it, then by rename, so that there is always a whole file."""
+    fresh = path.with_name("fresh")
+    fresh.write_text(text)
+    os.replace(fresh, path)
 
 
 class Process:
@@ -167,8 +175,9 @@ class Host(Process):
         flags = [f"--limit={name}={value}" for name, value in (limits or {}).items()]
         if descriptors:
             under = ("prlimit", f"--nofile={descriptors}:{descriptors}", *under)
-        path = str(executable or program())
-        super().__init__([*under, path, "serve", str(folder), f"--port={port}", *flags, *args])
+        self.executable = str(executable or program())
+        serve = [self.executable, "serve", str(folder), f"--port={port}"]
+        super().__init__([*under, *serve, *flags, *args])
         try:
             match = self.wait_for_line(LISTENING, START_S)
         except BaseException:
@@ -181,6 +190,23 @@ class Host(Process):
     def get(self, path: str, limit_s: float = 10) -> bytes:
         with urllib.request.urlopen(self.http + path, timeout=limit_s) as answer:
             return answer.read()
+
+    def operate(self, *words: str, limit_s: float = 60) -> subprocess.CompletedProcess:
+        """`perigee status` and its like, to its end, at the control socket of the default."""
+        control = f"--control={runtime_folder()}/perigee-{self.port}.sock"
+        return subprocess.run(
+            [self.executable, *words, control],
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+            env=environment(),
+        )
+
+    def script(self, name: str) -> dict:
+        """What `perigee status` says of one."""
+        scripts = json.loads(self.operate("status", "--format=json").stdout)["scripts"]
+        return next(script for script in scripts if script["name"] == name)
 
     def memory(self) -> tuple[int, int]:
         """Bytes resident now, and at most since forget_peak."""

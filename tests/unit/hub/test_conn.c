@@ -26,13 +26,24 @@ static void detach(size_t peer) {
 static void test_a_key_has_worker_slot_and_serial(void **state) {
     (void)state;
     size_t a = connect_to(1), b = connect_to(1);
-    assert_int_equal(world.peers[a].key >> 56, 7);
-    assert_int_equal(world.peers[a].key >> 32 & 0xffffff, 0);
-    assert_int_equal((uint32_t)world.peers[a].key, 1);
-    assert_int_equal(world.peers[b].key >> 32 & 0xffffff, 1);
+    assert_int_equal(world.peers[a].key >> 24 & 0xff, 7);
+    assert_int_equal(world.peers[a].key & 0xffffff, 0);
+    assert_int_equal(world.peers[a].key >> 32, 1);
+    assert_int_equal(world.peers[b].key & 0xffffff, 1);
     assert_int_equal(peri_hub_count(world.hub), 2);
     assert_ptr_equal(peri_conn_transport(conn_of(a)), &world.peers[a]);
     assert_int_equal(peri_conn_script(conn_of(a)), 1);
+}
+
+/// Lua's tables hash a conn by these 32 bits alone.
+static void test_keys_that_are_there_at_once_differ_in_their_low_half(void **state) {
+    (void)state;
+    for (size_t i = 0; i < PEERS; i++) {
+        size_t a = connect_to(1);
+        for (size_t j = 0; j < a; j++) {
+            assert_true((uint32_t)world.peers[j].key != (uint32_t)world.peers[a].key);
+        }
+    }
 }
 
 static void test_a_key_that_is_gone_is_never_found_again(void **state) {
@@ -65,7 +76,7 @@ static void test_serials_skip_0(void **state) {
         world.hub->slots[i].serial = UINT32_MAX;
     }
     size_t b = connect_to(1);
-    assert_int_equal((uint32_t)world.peers[b].key, 1);
+    assert_int_equal(world.peers[b].key >> 32, 1);
 }
 
 static void test_a_connection_stays_where_it_is_while_others_come(void **state) {
@@ -511,6 +522,7 @@ static void test_ends_of_unknown_connections_do_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_key_has_worker_slot_and_serial),
+        TEST(test_keys_that_are_there_at_once_differ_in_their_low_half),
         TEST(test_a_key_that_is_gone_is_never_found_again),
         TEST(test_serials_skip_0),
         TEST(test_a_connection_stays_where_it_is_while_others_come),
