@@ -144,10 +144,10 @@ void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *mo
 /// defaults. May raise.
 void peri_state_fill(lua_State *L);
 
-/// Pushes a list of {name, table, function}: the states that came from another VM and have a
-/// migration. [-0, +1]; may raise
+/// Pushes a list of {name, table, function, version}: the states that came from another VM, have a
+/// migration, and were last declared by another version than this. [-0, +1]; may raise
 /// @return how many
-size_t peri_state_migrations(lua_State *L);
+size_t peri_state_migrations(lua_State *L, lua_Integer version);
 
 /// Puts what is in one table into another, instead of what is there. [-0, +0]; may raise
 void peri_state_replace(lua_State *L, int table, int with);

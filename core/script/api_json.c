@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "proto/utf8.h"
 #include "script/api.h"
-#include "script/handover.h"
+#include "script/guard.h"
 #include "script/host_private.h"
 
 /// Tables within tables, and arrays within arrays.
@@ -195,8 +195,8 @@ static yyjson_mut_val *encode_value(struct encoder *e, int index) {
         if (e->depth >= DEPTH_MAX - 1 || !lua_checkstack(L, 8)) {
             return fail(e, "more than 127 tables deep, or in a circle");
         }
-        if (peri_has_moved(L, index)) { // it is empty here
-            return fail(e, "what moved to another generation while this handler waited");
+        if (peri_guard_why(L, index)) { // it is empty here
+            return fail(e, peri_guard_why(L, index));
         }
         return is_list(L, index, &n) ? encode_list(e, index, n) : encode_object(e, index);
     case LUA_TFUNCTION: return fail(e, "a function");

@@ -3,7 +3,7 @@
 
 #include "base/log.h"
 #include "script/api.h"
-#include "script/handover.h"
+#include "script/guard.h"
 #include "script/host_private.h"
 
 enum { FIELDS_MAX = 16 };
@@ -11,7 +11,7 @@ enum { FIELDS_MAX = 16 };
 /// Reads the fields at index 2, in no order; their texts stay on the stack.
 static size_t check_fields(lua_State *L, struct peri_log_field *fields, size_t n) {
     luaL_checktype(L, 2, LUA_TTABLE);
-    peri_check_not_moved(L, 2);
+    peri_guard_check(L, 2);
     luaL_checkstack(L, 2 * FIELDS_MAX + 4, NULL);
     lua_pushnil(L);
     while (lua_next(L, 2)) {

@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "script/api.h"
-#include "script/handover.h"
+#include "script/guard.h"
 #include "script/hold.h"
 #include "script/host_private.h"
 #include "script/report.h"
@@ -225,7 +225,7 @@ static void check_except(lua_State *L, struct peri_broadcast *broadcast, peri_ke
         broadcast->except_count = 1;
         return;
     }
-    peri_check_not_moved(L, lua_gettop(L));
+    peri_guard_check(L, lua_gettop(L));
     lua_Unsigned n = lua_rawlen(L, -1);
     peri_key *keys = lua_newuserdatauv(L, (n ? n : 1) * sizeof *keys, 0);
     for (lua_Unsigned i = 0; i < n; i++) {
@@ -239,7 +239,7 @@ static void check_except(lua_State *L, struct peri_broadcast *broadcast, peri_ke
 
 static void check_options(lua_State *L, const struct peri_vm *vm, struct peri_broadcast *broadcast,
                           peri_key *single) {
-    peri_check_not_moved(L, 3);
+    peri_guard_check(L, 3);
     lua_pushnil(L);
     while (lua_next(L, 3)) {
         lua_pop(L, 1);

@@ -4,16 +4,22 @@
 #include <stdio.h>
 
 #include "script/api.h"
+#include "script/guard.h"
 #include "script/plain.h"
 
-/// What the registry has for each state.
-enum { STATE_TABLE = 1, STATE_DEFAULTS, STATE_BROUGHT };
+/// What the registry has for each state, and for what is parked: of that, the first two.
+enum {
+    STATE_TABLE = 1,
+    STATE_FROM, ///< the version of the script that it was last declared by; nil: it is new
+    STATE_DEFAULTS,
+};
+
+static const char not_filled[] =
+    "state is not filled before start: keep the table, not what is in it";
 
 static int too_early(lua_State *L) {
-    return luaL_error(L, "state is not filled before start: keep the table, not what is in it");
+    return luaL_error(L, "%s", not_filled);
 }
-
-static const char *const guarded[] = {"__index", "__newindex", "__len", "__pairs", "__call", NULL};
 
 /// ws.state(name[, defaults]) -> the table; each name is declared once
 static int ws_state(lua_State *L) {
@@ -35,13 +41,8 @@ static int ws_state(lua_State *L) {
 
     lua_createtable(L, 3, 0); // at 4
     lua_newtable(L);          // at 5
-    lua_newtable(L);
-    for (int i = 0; guarded[i]; i++) {
-        lua_pushcfunction(L, too_early);
-        lua_setfield(L, -2, guarded[i]);
-    }
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    lua_pushcfunction(L, too_early);
+    peri_guard_make(L, not_filled);
     lua_setmetatable(L, 5);
     lua_pushvalue(L, 5);
     lua_rawseti(L, 4, STATE_TABLE);
@@ -58,9 +59,25 @@ static int ws_state(lua_State *L) {
     return 1;
 }
 
+/// Parks what is on top of `from`, unless something is by that name. stack of `L`: .., name
+static void park(lua_State *L, lua_State *from, struct peri_move *move, const char *what,
+                 lua_Integer version) {
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, 2) != LUA_TNIL) {
+        return;
+    }
+    lua_pop(L, 1);
+    lua_createtable(L, 2, 0);
+    peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
+    lua_rawseti(L, -2, STATE_TABLE);
+    lua_pushinteger(L, version);
+    lua_rawseti(L, -2, STATE_FROM);
+    lua_rawset(L, 2);
+}
+
 /// Brings one state over: into the table that was handed out, or, where none of that name is
 /// declared, into what is parked. stack of `from`: .., name, table; of `L`: states at 1, parked at 2
-static void bring_one(lua_State *L, lua_State *from, struct peri_move *move) {
+static void bring_one(lua_State *L, lua_State *from, struct peri_move *move, lua_Integer version) {
     char what[128];
     size_t len;
     const char *name = lua_tolstring(from, -2, &len);
@@ -69,48 +86,62 @@ static void bring_one(lua_State *L, lua_State *from, struct peri_move *move) {
     lua_pushvalue(L, -1);
     if (lua_rawget(L, 1) == LUA_TNIL) {
         lua_pop(L, 1);
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, 2) == LUA_TNIL) {
-            lua_pop(L, 1);
-            peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
-            lua_rawset(L, 2);
-        }
+        park(L, from, move, what, version);
         return;
     }
     int entry = lua_gettop(L);
-    if (lua_rawgeti(L, entry, STATE_BROUGHT) == LUA_TNIL) {
-        lua_rawgeti(L, entry, STATE_TABLE);
-        peri_move_bind(move, from, lua_gettop(from), L, lua_gettop(L));
+    if (lua_rawgeti(L, entry, STATE_FROM) == LUA_TNIL) {
         peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
-        lua_pushboolean(L, 1);
-        lua_rawseti(L, entry, STATE_BROUGHT);
+        lua_pushinteger(L, version);
+        lua_rawseti(L, entry, STATE_FROM);
     }
 }
 
-void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *move) {
+/// Has what refers to a state refer to the table that was handed out, whichever comes first.
+static void bind_one(lua_State *L, lua_State *from, struct peri_move *move, lua_Integer version) {
+    size_t len;
+    const char *name = lua_tolstring(from, -2, &len);
+    (void)version;
+    lua_pushlstring(L, name, len);
+    if (lua_rawget(L, 1) != LUA_TNIL && lua_rawgeti(L, -1, STATE_FROM) == LUA_TNIL) {
+        lua_rawgeti(L, -2, STATE_TABLE);
+        peri_move_bind(move, from, lua_gettop(from), L, lua_gettop(L));
+    }
+}
+
+/// Calls with each state of a VM, those that are parked last.
+static void for_each(lua_State *L, struct peri_vm *before, struct peri_move *move,
+                     void (*call)(lua_State *L, lua_State *from, struct peri_move *move,
+                                  lua_Integer version)) {
     lua_State *from = before->L;
+    static const enum peri_slot slots[] = {PERI_SLOT_STATES, PERI_SLOT_PARKED};
+    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+        lua_settop(from, 0);
+        peri_vm_push(from, slots[i]);
+        for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
+            lua_rawgeti(from, -1, STATE_FROM);
+            lua_Integer version =
+                slots[i] == PERI_SLOT_PARKED ? lua_tointeger(from, -1) : before->version;
+            lua_rawgeti(from, -2, STATE_TABLE);
+            lua_replace(from, -3);
+            lua_pop(from, 1);
+            call(L, from, move, version);
+            lua_settop(L, 2);
+        }
+    }
     lua_settop(from, 0);
-    if (!lua_checkstack(from, LUA_MINSTACK)) {
+}
+
+void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *move) {
+    if (!lua_checkstack(before->L, LUA_MINSTACK)) {
         peri_raise_memory(L);
     }
     int top = lua_gettop(L);
     lua_settop(L, 0);
     peri_vm_push(L, PERI_SLOT_STATES);
     peri_vm_push(L, PERI_SLOT_PARKED);
-    peri_vm_push(from, PERI_SLOT_STATES);
-    for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
-        lua_rawgeti(from, -1, STATE_TABLE);
-        lua_replace(from, -2);
-        bring_one(L, from, move);
-        lua_settop(L, 2);
-    }
-    lua_settop(from, 0);
-    peri_vm_push(from, PERI_SLOT_PARKED);
-    for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
-        bring_one(L, from, move);
-        lua_settop(L, 2);
-    }
-    lua_settop(from, 0);
+    for_each(L, before, move, bind_one);
+    for_each(L, before, move, bring_one);
     lua_settop(L, top);
 }
 
@@ -142,7 +173,7 @@ void peri_state_fill(lua_State *L) {
     lua_settop(L, states - 1);
 }
 
-size_t peri_state_migrations(lua_State *L) {
+size_t peri_state_migrations(lua_State *L, lua_Integer version) {
     lua_Integer n = 0;
     lua_newtable(L);
     int list = lua_gettop(L);
@@ -152,16 +183,18 @@ size_t peri_state_migrations(lua_State *L) {
     while (lua_next(L, list + 2)) {
         int name = lua_gettop(L) - 1;
         lua_pushvalue(L, name);
-        bool migrates = lua_rawget(L, list + 1) == LUA_TFUNCTION; // at name + 2
-        bool brought = lua_rawgeti(L, name + 1, STATE_BROUGHT) != LUA_TNIL;
-        if (migrates && brought) {
-            lua_createtable(L, 3, 0);
+        bool migrates = lua_rawget(L, list + 1) == LUA_TFUNCTION;        // at name + 2
+        bool brought = lua_rawgeti(L, name + 1, STATE_FROM) != LUA_TNIL; // at name + 3
+        if (migrates && brought && lua_tointeger(L, name + 3) != version) {
+            lua_createtable(L, 4, 0);
             lua_pushvalue(L, name);
             lua_rawseti(L, -2, 1);
             lua_rawgeti(L, name + 1, STATE_TABLE);
             lua_rawseti(L, -2, 2);
             lua_pushvalue(L, name + 2);
             lua_rawseti(L, -2, 3);
+            lua_pushvalue(L, name + 3);
+            lua_rawseti(L, -2, 4);
             lua_rawseti(L, list, ++n);
         }
         lua_settop(L, name);

@@ -52,8 +52,10 @@ static void tell_left(const struct peri_vm *vm, struct peri_handover *handover) 
 
 /// The call of migrate.conn has raised, or gave what is no table: the value on top says why.
 /// [-1, +1: the data, empty]
-static void start_empty(lua_State *L, struct peri_vm *vm) {
-    if (peri_door_is_unwinding(vm)) {
+static void start_empty(lua_State *L, struct peri_vm *vm, peri_key key) {
+    if (peri_door_is_unwinding(vm)) { // it was stopped, and so is the event for which it ran
+        lua_newtable(L);
+        set(L, key);
         lua_error(L);
     }
     peri_vm_enter_host(vm);
@@ -94,7 +96,7 @@ static void migrate(lua_State *L, struct peri_vm *vm, peri_key key) {
     int status = lua_pcall(L, 2, 1, data + 1);
     vm->limit_ = limit;
     if (status != LUA_OK || !lua_istable(L, -1)) {
-        start_empty(L, vm);
+        start_empty(L, vm, key);
         vm->limit_ = limit;
     }
     lua_replace(L, data);

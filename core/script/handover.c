@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "script/api.h"
 #include "script/data.h"
+#include "script/guard.h"
 #include "script/hold.h"
 #include "script/host_private.h"
 #include "script/load.h"
@@ -26,7 +27,7 @@ struct begin {
     struct peri_handover *handover; ///< NULL: there is no generation before
     struct peri_vault *into;
     struct peri_handover_report *report;
-    int todo;     ///< registry reference: a list of {name, table, function} to migrate
+    int todo;     ///< registry reference: a list of {name, table, function, version} to migrate
     size_t count; ///< of it
     bool failed;
 };
@@ -43,39 +44,12 @@ static int moved(lua_State *L) {
                       vm->heir ? (int)vm->heir->generation : (int)vm->generation + 1);
 }
 
-/// A key of that metatable, which no script can have.
-static char guard_mark;
-
-bool peri_has_moved(lua_State *L, int index) {
-    bool has = false;
-    if (lua_getmetatable(L, index)) {
-        has = lua_rawgetp(L, -1, &guard_mark) != LUA_TNIL;
-        lua_pop(L, 2);
-    }
-    return has;
-}
-
-void peri_check_not_moved(lua_State *L, int index) {
-    if (lua_istable(L, index) && peri_has_moved(L, index)) {
-        luaL_callmeta(L, index, "__len"); // raises
-    }
-}
-
 /// In the generation before: the metatable of what has moved.
 static int make_guard(lua_State *L) {
-    static const char *const events[] = {"__index", "__newindex", "__len", "__pairs",
-                                         "__call",  "__concat",   NULL};
     struct peri_handover *handover = lua_touserdata(L, 1);
-    lua_newtable(L);
-    for (int i = 0; events[i]; i++) {
-        lua_pushlightuserdata(L, handover->elder);
-        lua_pushcclosure(L, moved, 1);
-        lua_setfield(L, -2, events[i]);
-    }
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pushboolean(L, 1);
-    lua_rawsetp(L, -2, &guard_mark);
+    lua_pushlightuserdata(L, handover->elder);
+    lua_pushcclosure(L, moved, 1);
+    peri_guard_make(L, "what moved to another generation while this handler waited");
     handover->guard_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -117,7 +91,7 @@ static int bring_state(lua_State *L) {
 
 static int list_migrations(lua_State *L) {
     struct begin *begin = lua_touserdata(L, 1);
-    begin->count = peri_state_migrations(L);
+    begin->count = peri_state_migrations(L, begin->vm->version);
     begin->todo = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -126,7 +100,7 @@ static struct begin *begin_of(const struct peri_task *task) {
     return (struct begin *)(uintptr_t)task->exchange; // NOLINT(performance-no-int-to-ptr)
 }
 
-/// [-0, +1: {name, table, function}]
+/// [-0, +1: {name, table, function, version}]
 static void push_migration(lua_State *L, const struct peri_task *task) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, begin_of(task)->todo);
     lua_rawgeti(L, -1, (lua_Integer)task->at);
@@ -142,14 +116,14 @@ static int migrate_prepare(lua_State *L, struct peri_task *task) {
     int migration = lua_gettop(L);
     lua_rawgeti(L, migration, 1);
     lua_rawgeti(L, migration, 3);
-    lua_rawgeti(L, migration, 2); // stack: migration, name, function, table
-    if (begin->into && peri_vault_keep_state(begin->into, L, lua_gettop(L),
+    lua_rawgeti(L, migration, 2);
+    lua_rawgeti(L, migration, 4); // stack: migration, name, function, table, version
+    if (begin->into && peri_vault_keep_state(begin->into, L, lua_gettop(L) - 1,
                                              lua_tostring(L, migration + 1)) != PERI_OK) {
         luaL_error(L, "not enough memory");
     }
     lua_remove(L, migration + 1);
     lua_remove(L, migration);
-    lua_pushinteger(L, begin->handover->elder->version);
     return 2;
 }
 
@@ -259,8 +233,7 @@ static bool run_steps(struct begin *begin, struct peri_buffer *error) {
     if (peri_vm_protected(vm, bring_state, begin) != LUA_OK) {
         return false;
     }
-    if (handover && !handover->is_revert && handover->elder->version != vm->version &&
-        !migrate_states(begin)) {
+    if (handover && !handover->is_revert && !migrate_states(begin)) {
         return false;
     }
     if (handover && peri_vm_protected(vm, adopt_timers, begin) != LUA_OK) {

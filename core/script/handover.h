@@ -56,11 +56,5 @@ bool peri_handover_lasts(const struct peri_script *script);
 /// Ends it here and now: waiting handlers of the generation before are cut.
 void peri_handover_finish(struct peri_script *script);
 
-/// Whether a table is one of those that peri_handover_guard has emptied. Never raises.
-bool peri_has_moved(lua_State *L, int index);
-
-/// For what looks into tables past their metatables: raises if that at `index` is one of those.
-void peri_check_not_moved(lua_State *L, int index);
-
 /// Empties what has moved from the generation before, where a handler of it waits. Never raises.
 void peri_handover_guard(struct peri_handover *handover);

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "script/api.h"
+#include "script/guard.h"
 #include "script/handover.h"
 #include "script/path.h"
 
@@ -253,9 +254,8 @@ static const char *push_table(struct copy *c, int index, uint32_t parent) {
         bool is_array = lua_rawequal(c->from, -1, -2);
         lua_pop(c->from, 2);
         if (!is_array) {
-            return peri_has_moved(c->from, index)
-                       ? "what moved to another generation while this handler waited"
-                       : "a table with a metatable";
+            const char *why = peri_guard_why(c->from, index);
+            return why ? why : "a table with a metatable";
         }
     }
     uint32_t depth = parent ? move->nodes[parent].depth + 1 : 1;

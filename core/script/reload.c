@@ -137,15 +137,19 @@ static void fail(struct peri_script *script, struct peri_vm *candidate) {
     peri_vm_free(candidate);
 }
 
-static bool migrates(const struct peri_script *script, const struct peri_vm *candidate) {
-    if (!script->vm || script->vm->version == candidate->version) {
-        return false;
-    }
-    peri_vm_push(candidate->L, PERI_SLOT_MIGRATE);
-    lua_pushnil(candidate->L);
-    bool found = lua_next(candidate->L, -2) != 0;
-    lua_settop(candidate->L, 0);
+static bool has_any(const struct peri_vm *vm, enum peri_slot slot) {
+    peri_vm_push(vm->L, slot);
+    lua_pushnil(vm->L);
+    bool found = lua_next(vm->L, -2) != 0;
+    lua_settop(vm->L, 0);
     return found;
+}
+
+/// Whether it may change what it is given: what is parked may be of any version.
+static bool migrates(const struct peri_script *script, const struct peri_vm *candidate) {
+    const struct peri_vm *vm = script->vm;
+    return vm && (vm->version != candidate->version || has_any(vm, PERI_SLOT_PARKED)) &&
+           has_any(candidate, PERI_SLOT_MIGRATE);
 }
 
 static void probation_over(struct peri_alarm *alarm);

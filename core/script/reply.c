@@ -6,7 +6,7 @@
 #include "proto/handshake.h"
 #include "proto/response.h"
 #include "script/api.h"
-#include "script/handover.h"
+#include "script/guard.h"
 #include "script/host_private.h"
 #include "script/report.h"
 
@@ -29,7 +29,7 @@ static const struct peri_field *check_headers(lua_State *L, int index, size_t *c
     }
     index = lua_absindex(L, index);
     luaL_argexpected(L, lua_istable(L, index), index, "table of headers");
-    peri_check_not_moved(L, index);
+    peri_guard_check(L, index);
     struct peri_field *fields = lua_newuserdatauv(L, HEADERS_MAX * sizeof *fields, 0);
     lua_newtable(L); // keeps the texts of numbers and names
     int keep = lua_gettop(L);
@@ -37,7 +37,7 @@ static const struct peri_field *check_headers(lua_State *L, int index, size_t *c
     while (lua_next(L, index)) {
         int value = lua_gettop(L);
         bool is_list = lua_istable(L, value);
-        peri_check_not_moved(L, value);
+        peri_guard_check(L, value);
         lua_Integer n = is_list ? (lua_Integer)lua_rawlen(L, value) : 1;
         for (lua_Integer i = 1; i <= n; i++) {
             if (is_list) {

@@ -8,7 +8,7 @@
 #include <lualib.h>
 
 #include "script/door.h"
-#include "script/handover.h"
+#include "script/guard.h"
 #include "script/report.h"
 
 /// Source text that `load` takes.
@@ -113,7 +113,7 @@ static int sandbox_setmetatable(lua_State *L) {
 /// What looks into a table past its metatable must see by itself that the table has moved.
 static void check_raw(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
-    peri_check_not_moved(L, 1);
+    peri_guard_check(L, 1);
 }
 
 static int sandbox_next(lua_State *L) {
