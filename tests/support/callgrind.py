@@ -2,6 +2,7 @@
 on a machine that is busy."""
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +33,17 @@ def instructions(
     loop's, on which all scripts run, then the watchdog's and those of its pool.
 
     @param use  what is asked of the host; its clients are gone when it returns
-    @param env  variables that the host has besides
+    @param env  the variables that the host has, and no other; else it has ours
     """
     with tempfile.TemporaryDirectory(prefix="perigee-callgrind-") as out:
         under = (
-            *("env", *(f"{name}={value}" for name, value in (env or {}).items())),
-            *("valgrind", "--quiet", "--tool=callgrind", "--separate-threads=yes"),
+            *(() if env is None else ("env", "-i", *(f"{k}={v}" for k, v in env.items()))),
+            *(
+                shutil.which("valgrind") or "valgrind",
+                "--quiet",
+                "--tool=callgrind",
+                "--separate-threads=yes",
+            ),
             f"--callgrind-out-file={out}/counts",
         )
         limits = LIMITS | (limits or {})
