@@ -36,6 +36,11 @@ soak: build
 	tools/setup test
 	build/venv/bin/python tests/soak/run --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
+# What a message costs, beside what is recorded: make instructions ARGS=--record
+instructions: build
+	tools/setup test
+	build/venv/bin/python tests/bench/instructions $(ARGS)
+
 lint:
 	tools/setup lint
 	tools/lint
@@ -47,7 +52,8 @@ deb:
 format:
 	tools/setup test
 	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
-	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tests/soak/run tools/docs
+	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tests/soak/run \
+	  tests/bench/instructions tools/docs
 
 # The tables of docs/configuration.md, from those in the code.
 docs: build
@@ -58,4 +64,4 @@ docs: build
 clean:
 	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results build/deb build/*.deb
 
-.PHONY: build run test acceptance conformance fuzz soak lint deb format docs clean
+.PHONY: build run test acceptance conformance fuzz soak instructions lint deb format docs clean
