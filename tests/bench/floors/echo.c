@@ -1,7 +1,7 @@
 // The floor of an echo: one recv, one send, and each payload unmasked on the way.
 //
 //     floor_echo             plain
-//     floor_echo CERT KEY    by TLS: SSL_read and SSL_write on the socket in place of recv and send
+//     floor_echo CERT KEY    by TLS: SSL_read in place of recv, and SSL_write with one send of what it made
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -14,6 +14,7 @@
 enum {
     EVENTS = 1024,
     BACKLOG = 4096,
+    TLS_GATHERED = 64 * 1024,
     MOST_KEPT = 1 << 20, // of a frame; a floor serves our own load only
 };
 
@@ -116,13 +117,22 @@ static void end(const struct floor_server *server, struct floor_client *client) 
     free(client);
 }
 
+/// Records are gathered, so that they leave by one send as well.
+static size_t put_tls(struct floor_client *client, const uint8_t *bytes, size_t n) {
+    size_t taken = 0, part = 1;
+    while (taken < n && SSL_write_ex(client->tls, bytes + taken, n - taken, &part) == 1) {
+        taken += part;
+    }
+    client->unflushed = BIO_flush(SSL_get_wbio(client->tls)) != 1;
+    if (client->unflushed) {
+        watch(EPOLL_CTL_MOD, client, EPOLLIN | EPOLLOUT);
+    }
+    return taken;
+}
+
 static size_t put(struct floor_client *client, const uint8_t *bytes, size_t n) {
     if (client->tls) {
-        size_t taken = 0, part = 1;
-        while (taken < n && SSL_write_ex(client->tls, bytes + taken, n - taken, &part) == 1) {
-            taken += part;
-        }
-        return taken;
+        return put_tls(client, bytes, n);
     }
     ssize_t taken = send(client->fd, bytes, n, MSG_NOSIGNAL);
     return taken < 0 ? 0 : (size_t)taken; // a failure shows at the next recv
@@ -147,7 +157,7 @@ static void send_rest(struct floor_client *client) {
     size_t taken = put(client, client->unsent, client->unsent_len);
     client->unsent_len -= taken;
     memmove(client->unsent, client->unsent + taken, client->unsent_len);
-    if (client->unsent_len == 0) {
+    if (client->unsent_len == 0 && !client->unflushed) {
         free(client->unsent);
         client->unsent = NULL;
         watch(EPOLL_CTL_MOD, client, EPOLLIN);
@@ -202,6 +212,19 @@ static size_t upgrade(struct floor_client *client, char *head, size_t n) {
 
 // --- The loop ---
 
+static void begin_tls(struct floor_client *client, SSL_CTX *tls) {
+    BIO *in = BIO_new_socket(client->fd, BIO_NOCLOSE);
+    BIO *out = BIO_new_socket(client->fd, BIO_NOCLOSE);
+    BIO *gathered = BIO_new(BIO_f_buffer());
+    client->tls = SSL_new(tls);
+    if (!in || !out || !gathered || !client->tls ||
+        BIO_set_write_buffer_size(gathered, TLS_GATHERED) != 1) {
+        fail("OpenSSL");
+    }
+    SSL_set_bio(client->tls, in, BIO_push(gathered, out));
+    SSL_set_accept_state(client->tls);
+}
+
 static void welcome(const struct floor_server *server, int listener) {
     int fd, on = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
@@ -211,9 +234,7 @@ static void welcome(const struct floor_server *server, int listener) {
         }
         client->fd = fd;
         if (server->tls) {
-            client->tls = SSL_new(server->tls);
-            SSL_set_fd(client->tls, fd);
-            SSL_set_accept_state(client->tls);
+            begin_tls(client, server->tls);
         }
         watch(EPOLL_CTL_ADD, client, EPOLLIN);
     }

@@ -9,10 +9,11 @@
 
 struct floor_client {
     int fd;
-    bool open;     ///< the upgrade is done
-    bool ends;     ///< once all is sent
-    SSL *tls;      ///< or NULL
-    uint8_t *kept; ///< of a frame whose end has not come
+    bool open;      ///< the upgrade is done
+    bool ends;      ///< once all is sent
+    SSL *tls;       ///< or NULL
+    bool unflushed; ///< what OpenSSL has made is not all sent
+    uint8_t *kept;  ///< of a frame whose end has not come
     size_t kept_len;
     uint8_t *unsent; ///< what the socket has not taken
     size_t unsent_len;

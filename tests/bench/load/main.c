@@ -18,7 +18,7 @@ enum {
     EVENTS = 512,
     OPENING = 100,          // connections at once that are not yet open
     SETTLE_MS = 200,        // for a server to have put the last one where it belongs
-    STALL_MS = 15000,       // without any message
+    STALL_MS = 10000,       // without any message
     OUT_BYTES = 256 * 1024, // of frames in one write
 };
 
@@ -30,6 +30,7 @@ struct run {
     uint64_t longest_ns;
     uint64_t messages; ///< deliveries, or connections that came and went
     bool measured;
+    bool over; ///< nothing more is sent
     // What is broadcast.
     uint64_t *said_at;
     unsigned *missing; ///< deliveries of each message in flight
@@ -100,7 +101,7 @@ static void hear_echo(struct load *load, struct load_client *client, uint64_t no
 static void say_again(struct load *load, struct load_client *client) {
     unsigned in_flight = load->options.in_flight;
     uint64_t n = client->heard + in_flight - client->said;
-    if (!client->said_at || n == 0) {
+    if (!client->said_at || n == 0 || run_of(load)->over) {
         return;
     }
     uint64_t now = load_now_ns();
@@ -189,7 +190,7 @@ static void turn(struct run *run, int wait_ms) {
     for (int i = 0; i < n; i++) {
         load_client_event(&run->load, events[i].data.ptr, events[i].events);
     }
-    if (run->said_at) {
+    if (run->said_at && !run->over) {
         broadcast_again(run);
     }
 }
@@ -234,6 +235,26 @@ static void run_for(struct run *run, double seconds, uint64_t messages) {
     }
 }
 
+static uint64_t in_flight(const struct run *run) {
+    uint64_t sum = run->said_at ? run->said - run->complete : 0;
+    for (unsigned i = 0; !run->said_at && i < run->load.options.connections; i++) {
+        sum += run->load.clients[i].said - run->load.clients[i].heard;
+    }
+    return sum;
+}
+
+/// Until all that was sent has come back: what never does would else go unseen.
+static void finish(struct run *run) {
+    uint64_t limit = load_now_ns() + STALL_MS * (SECOND / 1000);
+    run->over = true;
+    while (in_flight(run) > 0) {
+        turn(run, 100);
+        if (load_now_ns() > limit) {
+            load_fail("%" PRIu64 " messages never came back", in_flight(run));
+        }
+    }
+}
+
 static double ms_at(const struct run *run, unsigned thousandths) {
     return (double)peri_histogram_at(&run->latency, thousandths) / 1e6;
 }
@@ -253,6 +274,7 @@ static void measure(struct run *run) {
     if (messages == 0) {
         load_fail("no message came in the time that was measured");
     }
+    finish(run);
 
     double seconds = (double)(ended - begun) / (double)SECOND;
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"p50_ms\": %.4f, "
