@@ -84,3 +84,29 @@ uint64_t load_cpu_ns(pid_t pid) {
     }
     return used;
 }
+
+struct load_core load_core(unsigned number) {
+    char line[512], name[16];
+    struct load_core core = {0};
+    FILE *file = fopen("/proc/stat", "re");
+    snprintf(name, sizeof name, "cpu%u ", number);
+    while (file && fgets(line, sizeof line, file)) {
+        if (strncmp(line, name, strlen(name)) != 0) {
+            continue;
+        }
+        // user nice system idle iowait irq softirq steal; what follows is in user and nice already
+        char *at = line + strlen(name);
+        for (int field = 0; field < 8; field++) {
+            uint64_t ticks = strtoull(at, &at, 10);
+            core.all += ticks;
+            core.busy += field == 3 || field == 4 ? 0 : ticks;
+        }
+    }
+    if (file) {
+        (void)fclose(file);
+    }
+    if (core.all == 0) {
+        load_fail("there is no processor %u", number);
+    }
+    return core;
+}

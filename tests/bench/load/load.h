@@ -23,6 +23,8 @@ enum load_deflate {
     LOAD_SEND,  ///< what is sent is compressed too
 };
 
+enum { LOAD_CORES = 8 };
+
 struct load_options {
     enum load_mode mode;
     enum load_deflate deflate;
@@ -35,9 +37,11 @@ struct load_options {
     bool separate; ///< each frame by a write of its own
     bool tls;
     double warm_s;
-    double seconds; ///< that are measured
-    uint64_t count; ///< or messages; 0: by time
-    pid_t pid;      ///< the server's, 0: its CPU is not looked at
+    double seconds;             ///< that are measured
+    uint64_t count;             ///< or messages; 0: by time
+    pid_t pid;                  ///< the server's, 0: its CPU is not looked at
+    unsigned cores[LOAD_CORES]; ///< how busy they are is told
+    unsigned core_count;
 };
 
 /// Prints a line to stderr, and ends the program.
@@ -153,8 +157,15 @@ void load_client_close(struct load *load, struct load_client *client);
 /// Frees what it holds. Its socket is closed.
 void load_client_deinit(struct load_client *client);
 
-// --- cpu.c: what the server has used ---
+// --- cpu.c: what the server has used, and what processors have done ---
 
 /// Nanoseconds of CPU of a process, its threads and all their children, those that are gone included.
 /// Ends the program where there is no such process.
 uint64_t load_cpu_ns(pid_t pid);
+
+struct load_core {
+    uint64_t busy, all; ///< ticks since the system's start
+};
+
+/// What a processor has done, by whomever.
+struct load_core load_core(unsigned number);

@@ -259,32 +259,55 @@ static double ms_at(const struct run *run, unsigned thousandths) {
     return (double)peri_histogram_at(&run->latency, thousandths) / 1e6;
 }
 
-static void measure(struct run *run) {
+struct sample {
+    uint64_t at_ns, cpu_ns, messages;
+    struct load_core cores[LOAD_CORES];
+};
+
+static void take_sample(const struct run *run, struct sample *sample) {
     const struct load_options *options = &run->load.options;
-    run_for(run, options->warm_s, 0);
-
-    uint64_t messages = run->messages;
-    uint64_t cpu = options->pid ? load_cpu_ns(options->pid) : 0;
-    uint64_t begun = load_now_ns();
-    run->measured = true;
-    run_for(run, options->seconds, options->count);
-    uint64_t ended = load_now_ns();
-    cpu = options->pid ? load_cpu_ns(options->pid) - cpu : 0;
-    messages = run->messages - messages;
-    if (messages == 0) {
-        load_fail("no message came in the time that was measured");
+    for (unsigned i = 0; i < options->core_count; i++) {
+        sample->cores[i] = load_core(options->cores[i]);
     }
-    finish(run);
+    sample->messages = run->messages;
+    sample->cpu_ns = options->pid ? load_cpu_ns(options->pid) : 0;
+    sample->at_ns = load_now_ns();
+}
 
-    double seconds = (double)(ended - begun) / (double)SECOND;
+static void print_figures(const struct run *run, const struct sample *from,
+                          const struct sample *to) {
+    const struct load_options *options = &run->load.options;
+    uint64_t messages = to->messages - from->messages;
+    double seconds = (double)(to->at_ns - from->at_ns) / (double)SECOND;
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"p50_ms\": %.4f, "
            "\"p99_ms\": %.4f, \"p999_ms\": %.4f, \"max_ms\": %.4f",
            messages, seconds, (double)messages / seconds, ms_at(run, 500), ms_at(run, 990),
            ms_at(run, 999), (double)run->longest_ns / 1e6);
     if (options->pid) {
-        printf(", \"cpu_us\": %.5f", (double)cpu / 1e3 / (double)messages);
+        double cpu_us = (double)(to->cpu_ns - from->cpu_ns) / 1e3;
+        printf(", \"cpu_us\": %.5f", cpu_us / (double)messages);
     }
-    puts("}");
+    for (unsigned i = 0; i < options->core_count; i++) {
+        uint64_t all = to->cores[i].all - from->cores[i].all;
+        uint64_t busy = to->cores[i].busy - from->cores[i].busy;
+        printf("%s%.3f", i == 0 ? ", \"busy\": [" : ", ", all ? (double)busy / (double)all : 0);
+    }
+    puts(options->core_count > 0 ? "]}" : "}");
+}
+
+static void measure(struct run *run) {
+    static struct sample from, to;
+    run_for(run, run->load.options.warm_s, 0);
+    take_sample(run, &from);
+    run->measured = true;
+    run_for(run, run->load.options.seconds, run->load.options.count);
+    run->measured = false;
+    take_sample(run, &to);
+    if (to.messages == from.messages) {
+        load_fail("no message came in the time that was measured");
+    }
+    finish(run);
+    print_figures(run, &from, &to);
 }
 
 /// Says that they are there, and keeps them until stdin ends.
@@ -335,7 +358,8 @@ static const char HELP[] =
     "  --seconds S        that are measured (default: 2)\n"
     "  --count N          messages that are measured, in place of a time\n"
     "  --pid PID          the server's: CPU of that process and its children is told as cpu_us,\n"
-    "                     microseconds a message\n";
+    "                     microseconds a message\n"
+    "  --core N           tells how busy that processor was; may be repeated\n";
 
 enum {
     OPT_MODE = 256,
@@ -352,6 +376,7 @@ enum {
     OPT_SECONDS,
     OPT_COUNT,
     OPT_PID,
+    OPT_CORE,
     OPT_HELP,
 };
 
@@ -370,6 +395,7 @@ static const struct option OPTIONS[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"count", required_argument, NULL, OPT_COUNT},
     {"pid", required_argument, NULL, OPT_PID},
+    {"core", required_argument, NULL, OPT_CORE},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
 };
@@ -425,6 +451,12 @@ static struct load_options parse(int argc, char **argv) {
         case OPT_SECONDS: options.seconds = duration(optarg); break;
         case OPT_COUNT: options.count = number(optarg, 1, UINT64_MAX / 2); break;
         case OPT_PID: options.pid = (pid_t)number(optarg, 1, INT32_MAX); break;
+        case OPT_CORE:
+            if (options.core_count == LOAD_CORES) {
+                load_fail("of processors it looks at %d at most", LOAD_CORES);
+            }
+            options.cores[options.core_count++] = (unsigned)number(optarg, 0, 1 << 20);
+            break;
         case OPT_HELP: fputs(HELP, stdout); exit(0);
         default: exit(2);
         }

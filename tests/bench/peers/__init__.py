@@ -1,0 +1,5 @@
+"""Other servers, from package registries."""
+
+from servers import Server
+
+PEERS: tuple[Server, ...] = ()

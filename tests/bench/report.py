@@ -1,0 +1,225 @@
+"""What was measured, for people and for programs."""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from measure import Cores
+from rows import BY_NAME, Row
+from servers import Server
+
+TIMES = ("p50_ms", "p99_ms", "p999_ms", "max_ms")
+
+
+@dataclass
+class Cell:
+    """A server at a row: a measurement for each round that it took part in, or why it did not."""
+
+    rounds: dict[int, dict] = field(default_factory=dict)
+    settings: str = ""
+    not_run: str = ""
+
+    def median(self, name: str) -> float | None:
+        values = [figures[name] for figures in self.rounds.values() if name in figures]
+        return statistics.median(values) if values else None
+
+
+class Results:
+    def __init__(self, rows: list[Row], servers: list[Server]):
+        self.rows, self.servers = rows, servers
+        self.cells = {row.name: {server.name: Cell() for server in servers} for row in rows}
+
+    def cell(self, row: Row, server: str) -> Cell:
+        return self.cells[row.name].get(server, Cell())
+
+    def ratios(self, row: Row, server: str, against: str) -> list[float]:
+        """CPU of `against` a message over that of the server, for each round that has both."""
+        ours, theirs = self.cell(row, server).rounds, self.cell(row, against).rounds
+        both = sorted(ours.keys() & theirs.keys())
+        return [theirs[n]["cpu_us"] / ours[n]["cpu_us"] for n in both if "cpu_us" in ours[n]]
+
+    def ratio(self, row: Row, server: str, against: str) -> float | None:
+        values = self.ratios(row, server, against)
+        return statistics.median(values) if values else None
+
+    # --- As figures ---
+
+    def summary(self) -> dict:
+        return {
+            row.name: {
+                "title": row.title,
+                "goal": row.goal,
+                "against": row.against,
+                "goal_bytes": row.most_bytes,
+                "servers": {s.name: self._cell_summary(row, s) for s in self.servers},
+            }
+            for row in self.rows
+        }
+
+    def _cell_summary(self, row: Row, server: Server) -> dict:
+        cell = self.cell(row, server.name)
+        if not cell.rounds:
+            return {"not_run": cell.not_run}
+        names = sorted({name for figures in cell.rounds.values() for name in figures})
+        medians = {name: cell.median(name) for name in names}
+        ratios = self.ratios(row, server.name, row.against)
+        if ratios and server.name != row.against:
+            medians["of_" + row.against] = round(statistics.median(ratios), 4)
+            medians["of_each_round"] = [round(ratio, 4) for ratio in ratios]
+        return medians | {"settings": cell.settings, "rounds": cell.rounds, "not_run": cell.not_run}
+
+    # --- As text ---
+
+    def verdict(self, row: Row) -> str:
+        """What perigee was to reach at a row, and whether it did."""
+        if row.idle:
+            bytes_ = self.cell(row, "perigee").median("resident_bytes")
+            if bytes_ is None:
+                return ""
+            word = "reached" if bytes_ <= row.most_bytes else "missed"
+            return f"{word}: {bytes_:.0f} of at most {row.most_bytes} bytes"
+        ratio = self.ratio(row, "perigee", row.against)
+        if ratio is None or not row.goal:
+            return ""
+        word = "reached" if ratio >= row.goal else "missed"
+        return f"{word}: {ratio:.3f} of {row.against}, goal {row.goal:g}"
+
+    def text(self) -> str:
+        return "\n\n".join(self._row_text(row) for row in self.rows)
+
+    def _row_text(self, row: Row) -> str:
+        lines = [f"{row.title} [{row.name}]"]
+        verdict = self.verdict(row)
+        if verdict:
+            lines.append(f"  {verdict}")
+        if row.idle:
+            lines.append(f"  {'':24} {'resident':>10} {'allocated':>10}  bytes a connection")
+        else:
+            of = f"of {row.against}"
+            lines.append(
+                f"  {'':24} {'CPU us':>8} {of:>9} {'rate/s':>10} {'p50 ms':>8} {'p99':>8}"
+                f" {'p99.9':>8} {'max':>8} {'cores':>9} {'others':>6}"
+            )
+        for server in self._by_cost(row):
+            cell = self.cell(row, server.name)
+            if cell.rounds:
+                lines.append(self._idle_line(server, cell) if row.idle else self._line(row, server))
+        for server in self.servers:
+            cell = self.cell(row, server.name)
+            if not cell.rounds and cell.not_run:
+                lines.append(f"  {server.title[:24]:24} not run: {cell.not_run}")
+        return "\n".join(lines)
+
+    def _by_cost(self, row: Row) -> list[Server]:
+        name = "resident_bytes" if row.idle else "cpu_us"
+        return sorted(self.servers, key=lambda s: self.cell(row, s.name).median(name) or 0)
+
+    def _line(self, row: Row, server: Server) -> str:
+        cell = self.cell(row, server.name)
+        ratio = self.ratio(row, server.name, row.against)
+        of = f"{ratio:.3f}" if ratio and server.name != row.against else ""
+        times = " ".join(f"{cell.median(name):8.3f}" for name in TIMES)
+        cores = f"{cell.median('server_core'):.0%} {cell.median('load_core'):.0%}"
+        return (
+            f"  {server.title[:24]:24} {cell.median('cpu_us'):8.3f} {of:>9}"
+            f" {cell.median('rate'):10,.0f} {times} {cores:>9} {cell.median('others'):6.0%}"
+        )
+
+    @staticmethod
+    def _idle_line(server: Server, cell: Cell) -> str:
+        heap = cell.median("heap_bytes")
+        return (
+            f"  {server.title[:24]:24} {cell.median('resident_bytes'):10,.0f}"
+            f" {f'{heap:,.0f}' if heap is not None else '':>10}"
+        )
+
+    # --- As Markdown, for docs/performance.md ---
+
+    def markdown(self) -> str:
+        parts = [self._goals(), *(self._row_markdown(row) for row in self.rows)]
+        return "\n".join(part for part in parts if part)
+
+    def _goals(self) -> str:
+        lines = ["| work | goal | measured | rounds |", "|---|---|---|---|"]
+        for row in self.rows:
+            if row.idle and (held := self.cell(row, "perigee").median("resident_bytes")):
+                heap = self.cell(row, "perigee").median("heap_bytes")
+                measured = f"{held:.0f} resident, {heap:.0f} allocated"
+                lines.append(f"| {row.title} | at most {row.most_bytes} bytes | {measured} | |")
+            elif row.goal and (ratios := self.ratios(row, "perigee", row.against)):
+                spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+                lines.append(
+                    f"| {row.title} | {row.goal:g} of {row.against}"
+                    f" | {statistics.median(ratios):.2f} | {spread} |"
+                )
+        return "\n".join(lines) + "\n"
+
+    def _row_markdown(self, row: Row) -> str:
+        lines = [f"### {row.title[0].upper()}{row.title[1:]}", ""]
+        if row.idle:
+            lines += ["| server | bytes a connection | settings |", "|---|---|---|"]
+        else:
+            lines += [
+                f"| server | CPU, µs | of {row.against} | a second | p50, ms | p99 | p99.9"
+                " | settings |",
+                "|---|---|---|---|---|---|---|---|",
+            ]
+        not_run = []
+        for server in self._by_cost(row):
+            cell = self.cell(row, server.name)
+            if not cell.rounds:
+                not_run += [f"{server.title}: {cell.not_run}"] if cell.not_run else []
+            elif row.idle:
+                held = cell.median("resident_bytes")
+                lines.append(f"| {server.title} | {held:,.0f} | {cell.settings} |")
+            else:
+                ratio = self.ratio(row, server.name, row.against)
+                of = f"{ratio:.2f}" if ratio and server.name != row.against else ""
+                times = " | ".join(f"{cell.median(name):.2f}" for name in TIMES[:3])
+                lines.append(
+                    f"| {server.title} | {cell.median('cpu_us'):.2f} | {of}"
+                    f" | {cell.median('rate'):,.0f} | {times} | {cell.settings} |"
+                )
+        if not_run:
+            lines += ["", f"Not run: {'; '.join(not_run)}."]
+        return "\n".join(lines) + "\n"
+
+
+def machine(used: Cores) -> dict:
+    cpu = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False)
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "server_core": used.server,
+        "load_core": used.load,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "system": platform.freedesktop_os_release().get("PRETTY_NAME", ""),
+        "compiler": compiler.stdout.splitlines()[0] if compiler.stdout else "",
+        "busy_before": os.getloadavg()[0],
+    }
+
+
+def versions(servers: list[Server]) -> dict[str, str]:
+    found = {}
+    for server in servers:
+        try:
+            found[server.name] = server.version()
+        except Exception as error:  # it is not installed: its rows say why
+            found[server.name] = f"not there: {type(error).__name__}"
+    return found
+
+
+def write(path: Path, results: Results, about: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about | {"rows": results.summary()}, indent=1) + "\n")
+    path.with_suffix(".md").write_text(results.markdown())
+
+
+__all__ = ["BY_NAME", "Cell", "Results", "machine", "versions", "write"]
