@@ -78,8 +78,7 @@ ROWS = (
     ),
     _row("tls16k", "TLS echo 16 KiB, 20 connections", 20, "--size=16384", "--tls", tls=True,
          goal=0.9),
-    _row("connect", "connections that come, upgrade and close, 32 at once", 32, "--mode=connect",
-         processes_fit=False),
+    _row("connect", "connections that come, upgrade and close, 32 at once", 32, "--mode=connect"),
     _idle("idle", "memory of an idle connection, of 15,000", ECHO, 320),
     _idle("idle_room", "the same in one room", ROOM, 450),
 )  # fmt: skip
