@@ -10,10 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from measure import Cores
-from rows import BY_NAME, Row
+from peers import PEERS
+from rows import Row
 from servers import Server
 
 TIMES = ("p50_ms", "p99_ms", "p999_ms", "max_ms")
+
+
+def _word(reached: bool) -> str:
+    return "reached" if reached else "missed"
 
 
 @dataclass
@@ -47,6 +52,26 @@ class Results:
         values = self.ratios(row, server, against)
         return statistics.median(values) if values else None
 
+    def best_peer(self, row: Row) -> tuple[Server, float] | None:
+        """Which of other servers needs the least, and how many times what perigee does."""
+        peers = [server for server in self.servers if server in PEERS]
+        if row.idle:
+            ours = self.cell(row, "perigee").median("resident_bytes")
+            held = [(peer, self.cell(row, peer.name).median("resident_bytes")) for peer in peers]
+            times = [(peer, theirs / ours) for peer, theirs in held if ours and theirs]
+        else:
+            ratios = [(peer, self.ratio(row, "perigee", peer.name)) for peer in peers]
+            times = [(peer, ratio) for peer, ratio in ratios if ratio]
+        return min(times, key=lambda pair: pair[1], default=None)
+
+    def times_rate(self, row: Row, server: str) -> float | None:
+        """How many times a server's rate perigee's is, by the medians of rounds."""
+        ours, theirs = self.cell(row, "perigee").rounds, self.cell(row, server).rounds
+        both = ours.keys() & theirs.keys()
+        return (
+            statistics.median(ours[n]["rate"] / theirs[n]["rate"] for n in both) if both else None
+        )
+
     # --- As figures ---
 
     def summary(self) -> dict:
@@ -75,28 +100,40 @@ class Results:
 
     # --- As text ---
 
-    def verdict(self, row: Row) -> str:
+    def verdicts(self, row: Row) -> list[str]:
         """What perigee was to reach at a row, and whether it did."""
-        if row.idle:
-            bytes_ = self.cell(row, "perigee").median("resident_bytes")
-            if bytes_ is None:
-                return ""
-            word = "reached" if bytes_ <= row.most_bytes else "missed"
-            return f"{word}: {bytes_:.0f} of at most {row.most_bytes} bytes"
-        ratio = self.ratio(row, "perigee", row.against)
-        if ratio is None or not row.goal:
-            return ""
-        word = "reached" if ratio >= row.goal else "missed"
-        return f"{word}: {ratio:.3f} of {row.against}, goal {row.goal:g}"
+        lines = []
+        held = self.cell(row, "perigee").median("resident_bytes")
+        if row.idle and held is not None:
+            lines.append(
+                f"{_word(held <= row.most_bytes)}: {held:.0f} bytes, goal {row.most_bytes}"
+            )
+        ratio = self.ratio(row, "perigee", row.against) if row.goal else None
+        if ratio is not None:
+            lines.append(
+                f"{_word(ratio >= row.goal)}: {ratio:.3f} of {row.against}, goal {row.goal:g}"
+            )
+        times = self.times_rate(row, row.peer) if row.peer else None
+        if times is not None:
+            lines.append(
+                f"{_word(times >= row.times_peer)}: {times:.2f} times the rate of {row.peer}, "
+                f"goal {row.times_peer:g}"
+            )
+        best = self.best_peer(row)
+        if best:
+            peer, times = best
+            what = "memory" if row.idle else "CPU"
+            lines.append(
+                f"{_word(times > 1)}: {peer.title}, the best peer, takes {times:.2f} of our {what}"
+            )
+        return lines
 
     def text(self) -> str:
         return "\n\n".join(self._row_text(row) for row in self.rows)
 
     def _row_text(self, row: Row) -> str:
         lines = [f"{row.title} [{row.name}]"]
-        verdict = self.verdict(row)
-        if verdict:
-            lines.append(f"  {verdict}")
+        lines += [f"  {verdict}" for verdict in self.verdicts(row)]
         if row.idle:
             lines.append(f"  {'':24} {'resident':>10} {'allocated':>10}  bytes a connection")
         else:
@@ -145,18 +182,28 @@ class Results:
         return "\n".join(part for part in parts if part)
 
     def _goals(self) -> str:
-        lines = ["| work | goal | measured | rounds |", "|---|---|---|---|"]
+        lines = ["| work | goal | perigee | rounds from, to | best peer |", "|---|---|---|---|---|"]
         for row in self.rows:
-            if row.idle and (held := self.cell(row, "perigee").median("resident_bytes")):
+            ratios = self.ratios(row, "perigee", row.against)
+            held = self.cell(row, "perigee").median("resident_bytes")
+            if row.idle and held is not None:
                 heap = self.cell(row, "perigee").median("heap_bytes")
+                goal = f"{row.most_bytes} bytes"
                 measured = f"{held:.0f} resident, {heap:.0f} allocated"
-                lines.append(f"| {row.title} | at most {row.most_bytes} bytes | {measured} | |")
-            elif row.goal and (ratios := self.ratios(row, "perigee", row.against)):
-                spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-                lines.append(
-                    f"| {row.title} | {row.goal:g} of {row.against}"
-                    f" | {statistics.median(ratios):.2f} | {spread} |"
-                )
+                spread = ""
+            elif ratios:
+                goal = f"{row.goal:g} of {row.against}" if row.goal else ""
+                measured = f"{statistics.median(ratios):.2f} of {row.against}"
+                spread = f"{min(ratios):.2f}, {max(ratios):.2f}"
+                times = self.times_rate(row, row.peer) if row.peer else None
+                if times is not None:
+                    goal += f"{row.times_peer:g} times the rate of {row.peer}"
+                    measured += f", {times:.1f} times"
+            else:
+                continue
+            best = self.best_peer(row)
+            peer = f"{best[0].title}: {best[1]:.2f} times as much" if best else ""
+            lines.append(f"| {row.title} | {goal} | {measured} | {spread} | {peer} |")
         return "\n".join(lines) + "\n"
 
     def _row_markdown(self, row: Row) -> str:
@@ -220,6 +267,3 @@ def write(path: Path, results: Results, about: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(about | {"rows": results.summary()}, indent=1) + "\n")
     path.with_suffix(".md").write_text(results.markdown())
-
-
-__all__ = ["BY_NAME", "Cell", "Results", "machine", "versions", "write"]

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 ECHO, BROADCAST, ROOM = "echo", "broadcast", "room"  # what a server does
 
-RATIO = "of_floor"  # the floor's CPU a message over the server's: 1 is as little as the floor
-
 
 @dataclass(frozen=True)
 class Work:
@@ -22,6 +20,7 @@ class Row:
     """@param load      arguments of bench_load
     @param goal        what perigee has to reach against `against`, in CPU a message; 0: nothing
     @param against     the server that it is compared with
+    @param times_peer  and how many times the rate of `peer`; 0: nothing
     @param processes_fit  whether a server with a process for each connection can be asked for it
     """
 
@@ -31,6 +30,8 @@ class Row:
     load: tuple[str, ...]
     goal: float = 0
     against: str = "floor"
+    peer: str = ""
+    times_peer: float = 0
     processes_fit: bool = True
     idle: bool = False
     most_bytes: int = 0  # goal of an idle row: of memory a connection
@@ -78,9 +79,8 @@ ROWS = (
     ),
     _row("tls16k", "TLS echo 16 KiB, 20 connections", 20, "--size=16384", "--tls", tls=True,
          goal=0.9),
-    _row("connect", "connections that come, upgrade and close, 32 at once", 32, "--mode=connect"),
+    _row("connect", "connections that come, upgrade and close, 32 at once", 32, "--mode=connect",
+         peer="node_ws", times_peer=3),
     _idle("idle", "memory of an idle connection, of 15,000", ECHO, 320),
     _idle("idle_room", "the same in one room", ROOM, 450),
 )  # fmt: skip
-
-BY_NAME = {row.name: row for row in ROWS}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -61,6 +62,8 @@ def certificate() -> tuple[str, str]:
     folder = ROOT / "build/bench/tls"
     cert, key = folder / "cert.pem", folder / "key.pem"
     if not cert.exists():
+        if not shutil.which("openssl"):
+            raise NotRun("no openssl is installed, to make a certificate")
         folder.mkdir(parents=True, exist_ok=True)
         made = (
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),

@@ -79,6 +79,11 @@ def test_what_fuzzing_needs_is_in_the_same_line(setup):
     assert {"cc", "uv.h", "clang", "llvm-symbolizer"} <= set(names)
 
 
+def test_what_measuring_needs_is_in_the_same_line(setup):
+    names = missing(setup("bench", FEDORA, NOBODY), "please install: ")
+    assert {"cc", "uv.h", "openssl", "python3"} <= set(names)
+
+
 def test_what_is_there_is_not_named(setup):
     names = missing(setup("build", FEDORA, NOBODY, "cc", "as", "cmake"), "please install: ")
     assert "cmake" not in names and "cc" not in names and "uv.h" not in names

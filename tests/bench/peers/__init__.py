@@ -1,4 +1,4 @@
-"""Other servers, as tests/bench/peers/install has made them: each by one function, which says how
+"""Other servers, as tests/bench/install has made them: each by one function, which says how
 it is started for a piece of work and what is not its default.
 
 All serve on one core. Where one has a switch that makes it faster without making it do less, that
@@ -23,7 +23,7 @@ def _installed(name: str) -> Path:
     folder = BUILD / name
     why_not = folder / "why-not"
     if why_not.exists():
-        raise NotRun(f"not installable here: {why_not.read_text().strip() or 'see ' + str(folder)}")
+        raise NotRun(f"not installable here: {why_not.read_text().strip() or 'it says nothing'}")
     if not list(folder.glob("done-*")):
         raise NotRun("not installed: tools/setup bench")
     return folder
@@ -73,7 +73,8 @@ def rocket(work: Work) -> Command:
         cert, key = certificate()
         env = {"BENCH_CERT": cert, "BENCH_KEY": key}
     argv = [str(folder / "release/bench-rocket"), str(port)]
-    return Command(argv, _path(work), port, "workers = 1, LTO", env=env)
+    broadcast = "" if work.kind == ECHO else ", what comes together is flushed together"
+    return Command(argv, _path(work), port, f"workers = 1, LTO{broadcast}", env=env)
 
 
 def fastwebsockets(work: Work) -> Command:
@@ -220,7 +221,7 @@ def _lws_version() -> str:
     header = next((_installed("libwebsockets")).glob("**/lws_config.h"), None)
     for line in header.read_text().splitlines() if header else ():
         if "LWS_LIBRARY_VERSION " in line:
-            return f"libwebsockets {_quoted(line)}"
+            return f"libwebsockets {_quoted(line).rstrip('-')}"
     return "libwebsockets of the system"
 
 

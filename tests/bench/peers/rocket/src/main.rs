@@ -28,7 +28,14 @@ fn to_all(ws: WebSocket, all: &State<broadcast::Sender<Message>>) -> Channel<'st
                         _ => return Ok(()),
                     },
                     message = heard.recv() => match message {
-                        Ok(message) => stream.send(message).await?,
+                        Ok(message) => {
+                            // What has come together leaves together.
+                            stream.feed(message).await?;
+                            while let Ok(message) = heard.try_recv() {
+                                stream.feed(message).await?;
+                            }
+                            stream.flush().await?;
+                        }
                         Err(_) => return Ok(()),
                     },
                 }
