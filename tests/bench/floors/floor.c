@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/sha.h>
 #include <signal.h>
 #include <stdio.h>
@@ -167,6 +168,7 @@ static void send_rest(struct floor_client *client) {
 static ssize_t get(struct floor_client *client, uint8_t *out) {
     if (client->tls) {
         size_t n = 0;
+        ERR_clear_error(); // what another connection has left there is no error of this one
         int status = SSL_read_ex(client->tls, out, FLOOR_READ_BYTES, &n);
         if (status == 1) {
             return (ssize_t)n;

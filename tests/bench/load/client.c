@@ -111,7 +111,8 @@ void load_client_open(struct load *load, struct load_client *client) {
 
 // --- Bytes ---
 
-/// Why OpenSSL did not do it: either it waits, or that was all.
+/// Why OpenSSL did not do it: either it waits, or that was all. It tells by what is in its queue of
+/// errors, which is one for all connections: so that is emptied before each call.
 static void await_tls(struct load *load, struct load_client *client, int status) {
     int why = SSL_get_error(client->tls, status);
     if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
@@ -124,6 +125,7 @@ static void await_tls(struct load *load, struct load_client *client, int status)
 static size_t put(struct load *load, struct load_client *client, const uint8_t *bytes, size_t n) {
     if (client->tls) {
         size_t taken = 0;
+        ERR_clear_error();
         int status = SSL_write_ex(client->tls, bytes, n, &taken);
         if (status != 1) {
             await_tls(load, client, status);
@@ -166,6 +168,7 @@ static void send_rest(struct load *load, struct load_client *client) {
 static ssize_t get(struct load *load, struct load_client *client) {
     if (client->tls) {
         size_t n = 0;
+        ERR_clear_error();
         int status = SSL_read_ex(client->tls, load->in, LOAD_READ_BYTES, &n);
         if (status == 1) {
             return (ssize_t)n;
@@ -404,6 +407,7 @@ static void connect_more(struct load *load, struct load_client *client) {
     if (getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error) {
         load_fail("can't connect: %s", strerror(error ? error : errno));
     }
+    ERR_clear_error();
     int status = client->tls ? SSL_do_handshake(client->tls) : 1;
     if (status == 1) {
         ask(load, client);

@@ -20,6 +20,7 @@ enum {
     SETTLE_MS = 200,        // for a server to have put the last one where it belongs
     STALL_MS = 10000,       // without any message
     OUT_BYTES = 256 * 1024, // of frames in one write
+    MOST_PIDS = 1 << 22,    // as Linux has it: the clock of a larger one is that of another
 };
 
 static const uint64_t SECOND = 1000000000;
@@ -450,7 +451,7 @@ static struct load_options parse(int argc, char **argv) {
         case OPT_WARM: options.warm_s = duration(optarg); break;
         case OPT_SECONDS: options.seconds = duration(optarg); break;
         case OPT_COUNT: options.count = number(optarg, 1, UINT64_MAX / 2); break;
-        case OPT_PID: options.pid = (pid_t)number(optarg, 1, INT32_MAX); break;
+        case OPT_PID: options.pid = (pid_t)number(optarg, 1, MOST_PIDS); break;
         case OPT_CORE:
             if (options.core_count == LOAD_CORES) {
                 load_fail("of processors it looks at %d at most", LOAD_CORES);
