@@ -177,9 +177,41 @@ class Results:
 
     # --- As Markdown, for docs/performance.md ---
 
-    def markdown(self) -> str:
-        parts = [self._goals(), *(self._row_markdown(row) for row in self.rows)]
-        return "\n".join(part for part in parts if part)
+    def markdown(self, about: dict) -> str:
+        made = about["machine"]
+        versions = "; ".join(
+            f"{server.title}: {about['versions'].get(server.name, '')}"
+            for server in self.servers
+            if server.name not in ("floor", "plain")
+        )
+        head = [
+            f"Measured {about['begun']} on {made['cpu']}, {made['cores']} cores, "
+            f"{made['memory_gib']:g} GiB, {made['system']}, {made['kernel']}, {made['compiler']}: "
+            f"{about['rounds']} rounds of {about['seconds']:g} s, the server on core "
+            f"{made['server_core']}, the load on core {made['load_core']}. {self._company()}",
+            f"Versions: {versions}.",
+            self._goals(),
+            "![How much of each server's CPU the floor would need, and bytes a connection]"
+            "(performance.svg)",
+            *(self._row_markdown(row) for row in self.rows),
+        ]
+        return "\n\n".join(part.strip() for part in head)
+
+    def _company(self) -> str:
+        """What others did on the server's core meanwhile."""
+        shares = [
+            figures["others"]
+            for cells in self.cells.values()
+            for cell in cells.values()
+            for figures in cell.rounds.values()
+            if "others" in figures
+        ]
+        if not shares:
+            return ""
+        return (
+            f"Other programs had {statistics.median(shares):.0%} of the server's core in the "
+            f"median, {max(shares):.0%} at most."
+        )
 
     def _goals(self) -> str:
         lines = ["| work | goal | perigee | rounds from, to | best peer |", "|---|---|---|---|---|"]
@@ -266,4 +298,31 @@ def versions(servers: list[Server]) -> dict[str, str]:
 def write(path: Path, results: Results, about: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(about | {"rows": results.summary()}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(results.markdown())
+
+
+def read(path: Path, rows: list[Row], servers: list[Server]) -> tuple[Results, dict]:
+    """What write() has written: the rows and servers of these that are in it, and the rest."""
+    about = json.loads(path.read_text())
+    written = about.pop("rows")
+    rows = [row for row in rows if row.name in written]
+    named = {name for row in written.values() for name in row["servers"]}
+    results = Results(rows, [server for server in servers if server.name in named])
+    for row in rows:
+        for name, figures in written[row.name]["servers"].items():
+            cell = results.cells[row.name][name]
+            cell.rounds = {int(n): one for n, one in figures.get("rounds", {}).items()}
+            cell.settings = figures.get("settings", "")
+            cell.not_run = figures.get("not_run", "")
+    return results, about
+
+
+BEGIN, END = "<!-- made by tests/bench/run --docs -->", "<!-- end -->"
+
+
+def publish(page: Path, results: Results, about: dict) -> None:
+    """Puts the figures between the marks of a page."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise LookupError(f"{page} has no {BEGIN} with {END} behind it")
+    page.write_text(f"{before}{BEGIN}\n\n{results.markdown(about)}\n\n{END}{after}")
