@@ -194,7 +194,9 @@ static void send_control(struct load *load, struct load_client *client, uint8_t 
                          const uint8_t *payload, size_t n) {
     // Masked by zeros: as it is.
     uint8_t frame[6 + 125] = {(uint8_t)(0x80 | opcode), (uint8_t)(0x80 | n)};
-    memcpy(frame + 6, payload, n);
+    if (n > 0) {
+        memcpy(frame + 6, payload, n);
+    }
     load_client_send(load, client, frame, 6 + n);
 }
 

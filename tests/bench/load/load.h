@@ -44,6 +44,9 @@ struct load_options {
     unsigned core_count;
 };
 
+/// Reads the command line, or ends the program: with its help, or with what is wrong.
+void load_options_parse(struct load_options *options, int argc, char **argv);
+
 /// Prints a line to stderr, and ends the program.
 _Noreturn void load_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
