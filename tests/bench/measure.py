@@ -121,8 +121,8 @@ def _counting(folder: Path) -> tuple[Path, dict[str, str]]:
     return heap, {"LD_PRELOAD": str(library), "SOAK_HEAP": str(heap)}
 
 
-def measure(server: Server, row: Row, used: Cores, pace: Pace) -> dict:
-    """The figures of one server at one row.
+def measure(server: Server, row: Row, used: Cores, pace: Pace) -> tuple[dict, str]:
+    """The figures of one server at one row, and its settings.
 
     @raise NotRun  it takes no part; Failed: it did not do what it should
     """
@@ -132,8 +132,8 @@ def measure(server: Server, row: Row, used: Cores, pace: Pace) -> dict:
     command = server.command(asked.work)
     try:
         if row.idle:
-            return _memory(server, command, row, used)
+            return _memory(server, command, row, used), command.settings
         with Running(command, ("taskset", "-c", str(used.server))) as running:
-            return _throughput(running, asked, used, pace)
+            return _throughput(running, asked, used, pace), command.settings
     except (RuntimeError, subprocess.SubprocessError) as error:
         raise Failed(str(error)) from None

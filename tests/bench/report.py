@@ -148,8 +148,9 @@ class Results:
                 lines.append(self._idle_line(server, cell) if row.idle else self._line(row, server))
         for server in self.servers:
             cell = self.cell(row, server.name)
-            if not cell.rounds and cell.not_run:
-                lines.append(f"  {server.title[:24]:24} not run: {cell.not_run}")
+            if cell.not_run:
+                after = "" if cell.rounds else "not run: "
+                lines.append(f"  {server.title[:24]:24} {after}{cell.not_run}")
         return "\n".join(lines)
 
     def _by_cost(self, row: Row) -> list[Server]:
@@ -251,9 +252,11 @@ class Results:
         not_run = []
         for server in self._by_cost(row):
             cell = self.cell(row, server.name)
+            if cell.not_run:
+                not_run.append(f"{server.title}: {cell.not_run}")
             if not cell.rounds:
-                not_run += [f"{server.title}: {cell.not_run}"] if cell.not_run else []
-            elif row.idle:
+                continue
+            if row.idle:
                 held = cell.median("resident_bytes")
                 lines.append(f"| {server.title} | {held:,.0f} | {cell.settings} |")
             else:
@@ -265,7 +268,7 @@ class Results:
                     f" | {cell.median('rate'):,.0f} | {times} | {cell.settings} |"
                 )
         if not_run:
-            lines += ["", f"Not run: {'; '.join(not_run)}."]
+            lines += ["", f"Not run, or not to the end: {'; '.join(not_run)}."]
         return "\n".join(lines) + "\n"
 
 
