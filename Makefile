@@ -43,6 +43,7 @@ bench: build
 
 # In under three minutes, perigee and that least alone.
 bench-quick: build
+	tools/setup bench-quick
 	tests/bench/run --quick $(ARGS)
 
 lint:

@@ -79,8 +79,9 @@ def test_what_fuzzing_needs_is_in_the_same_line(setup):
     assert {"cc", "uv.h", "clang", "llvm-symbolizer"} <= set(names)
 
 
-def test_what_measuring_needs_is_in_the_same_line(setup):
-    names = missing(setup("bench", FEDORA, NOBODY), "please install: ")
+@pytest.mark.parametrize("goal", ["bench", "bench-quick"])
+def test_what_measuring_needs_is_in_the_same_line(setup, goal):
+    names = missing(setup(goal, FEDORA, NOBODY), "please install: ")
     assert {"cc", "uv.h", "openssl", "python3"} <= set(names)
 
 
