@@ -1,4 +1,4 @@
--- Everybody is in one room, and nothing else is kept: what a connection in a room takes is measured.
+-- Everybody is in one room, and nothing else is kept: for what a connection in a room takes.
 
 ---@type ws.Script
 local room = {}

@@ -129,7 +129,8 @@ static void leave(struct member *member) {
     lws_dll2_remove(&member->list);
 }
 
-static int on_event(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in, size_t len) {
+static int on_event(struct lws *wsi, enum lws_callback_reasons why, void *user, void *in,
+                    size_t len) {
     struct member *member = user;
     switch (why) {
     case LWS_CALLBACK_ESTABLISHED:
@@ -146,7 +147,9 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons why, void *user, 
 
 int main(int argc, char **argv) {
     static const struct lws_protocols protocols[] = {
-        {.name = "", .callback = on_event, .per_session_data_size = sizeof(struct member),
+        {.name = "",
+         .callback = on_event,
+         .per_session_data_size = sizeof(struct member),
          .rx_buffer_size = 65536},
         {0},
     };
@@ -156,9 +159,12 @@ int main(int argc, char **argv) {
          "server_max_window_bits=12"},
         {0},
     };
-    struct lws_context_creation_info info = {
-        .iface = "127.0.0.1", .port = 0, .protocols = protocols, .fd_limit_per_thread = 19000,
-        .listen_accept_role = NULL, .options = LWS_SERVER_OPTION_DISABLE_IPV6};
+    struct lws_context_creation_info info = {.iface = "127.0.0.1",
+                                             .port = 0,
+                                             .protocols = protocols,
+                                             .fd_limit_per_thread = 19000,
+                                             .listen_accept_role = NULL,
+                                             .options = LWS_SERVER_OPTION_DISABLE_IPV6};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--broadcast") == 0) {
             to_all = true;
