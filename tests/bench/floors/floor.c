@@ -111,6 +111,7 @@ static void end(const struct floor_server *server, struct floor_client *client) 
     if (client->open && server->on_end) {
         server->on_end(client);
     }
+    floor_behind -= client->unsent_len > 0;
     SSL_free(client->tls);
     close(client->fd);
     free(client->kept);
@@ -139,23 +140,29 @@ static size_t put(struct floor_client *client, const uint8_t *bytes, size_t n) {
     return taken < 0 ? 0 : (size_t)taken; // a failure shows at the next recv
 }
 
-void floor_send(struct floor_client *client, const uint8_t *bytes, size_t n) {
-    size_t taken = client->unsent_len == 0 ? put(client, bytes, n) : 0;
-    if (taken == n) {
-        return;
-    }
-    size_t rest = n - taken;
-    client->unsent = realloc(client->unsent, client->unsent_len + rest);
+size_t floor_behind;
+
+void floor_send_later(struct floor_client *client, const uint8_t *bytes, size_t n) {
+    floor_behind += client->unsent_len == 0;
+    client->unsent = realloc(client->unsent, client->unsent_len + n);
     if (!client->unsent) {
         fail("realloc");
     }
-    memcpy(client->unsent + client->unsent_len, bytes + taken, rest);
-    client->unsent_len += rest;
+    memcpy(client->unsent + client->unsent_len, bytes, n);
+    client->unsent_len += n;
     watch(EPOLL_CTL_MOD, client, EPOLLIN | EPOLLOUT);
+}
+
+void floor_send(struct floor_client *client, const uint8_t *bytes, size_t n) {
+    size_t taken = client->unsent_len == 0 ? put(client, bytes, n) : 0;
+    if (taken < n) {
+        floor_send_later(client, bytes + taken, n - taken);
+    }
 }
 
 static void send_rest(struct floor_client *client) {
     size_t taken = put(client, client->unsent, client->unsent_len);
+    floor_behind -= taken > 0 && taken == client->unsent_len;
     client->unsent_len -= taken;
     memmove(client->unsent, client->unsent + taken, client->unsent_len);
     if (client->unsent_len == 0 && !client->unflushed) {

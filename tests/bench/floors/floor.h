@@ -60,5 +60,11 @@ void floor_keep(struct floor_client *client, const uint8_t *in, size_t n);
 /// By one send. What is not taken goes when it can.
 void floor_send(struct floor_client *client, const uint8_t *bytes, size_t n);
 
+/// The rest of what was sent to its socket already.
+void floor_send_later(struct floor_client *client, const uint8_t *bytes, size_t n);
+
+/// How many clients have something that is sent later.
+extern size_t floor_behind;
+
 /// The most bytes that the frames of one read become.
 size_t floor_room(void);
