@@ -64,14 +64,6 @@ class Results:
             times = [(peer, ratio) for peer, ratio in ratios if ratio]
         return min(times, key=lambda pair: pair[1], default=None)
 
-    def times_rate(self, row: Row, server: str) -> float | None:
-        """How many times a server's rate perigee's is, by the medians of rounds."""
-        ours, theirs = self.cell(row, "perigee").rounds, self.cell(row, server).rounds
-        both = ours.keys() & theirs.keys()
-        return (
-            statistics.median(ours[n]["rate"] / theirs[n]["rate"] for n in both) if both else None
-        )
-
     # --- As figures ---
 
     def summary(self) -> dict:
@@ -113,11 +105,11 @@ class Results:
             lines.append(
                 f"{_word(ratio >= row.goal)}: {ratio:.3f} of {row.against}, goal {row.goal:g}"
             )
-        times = self.times_rate(row, row.peer) if row.peer else None
+        times = self.ratio(row, "perigee", row.peer) if row.peer else None
         if times is not None:
             lines.append(
-                f"{_word(times >= row.times_peer)}: {times:.2f} times the rate of {row.peer}, "
-                f"goal {row.times_peer:g}"
+                f"{_word(times >= row.times_peer)}: {times:.2f} times as many by a core's work "
+                f"as {row.peer}, goal {row.times_peer:g}"
             )
         best = self.best_peer(row)
         if best:
@@ -228,10 +220,10 @@ class Results:
                 goal = f"{row.goal:g} of {row.against}" if row.goal else ""
                 measured = f"{statistics.median(ratios):.2f} of {row.against}"
                 spread = f"{min(ratios):.2f}, {max(ratios):.2f}"
-                times = self.times_rate(row, row.peer) if row.peer else None
+                times = self.ratio(row, "perigee", row.peer) if row.peer else None
                 if times is not None:
-                    goal += f"{row.times_peer:g} times the rate of {row.peer}"
-                    measured += f", {times:.1f} times"
+                    goal += f"{row.times_peer:g} times as many as {row.peer}"
+                    measured += f", {times:.1f} times {row.peer}"
             else:
                 continue
             best = self.best_peer(row)

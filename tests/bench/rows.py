@@ -20,7 +20,7 @@ class Row:
     """@param load      arguments of bench_load
     @param goal        what perigee has to reach against `against`, in CPU a message; 0: nothing
     @param against     the server that it is compared with
-    @param times_peer  and how many times the rate of `peer`; 0: nothing
+    @param times_peer  and how many times as many as `peer` by the same CPU; 0: nothing
     @param processes_fit  whether a server with a process for each connection can be asked for it
     """
 
