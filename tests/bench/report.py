@@ -191,7 +191,7 @@ class Results:
         return "\n\n".join(part.strip() for part in head)
 
     def _company(self) -> str:
-        """What others did on the server's core meanwhile."""
+        """What other programs did on both cores meanwhile."""
         shares = [
             figures["others"]
             for cells in self.cells.values()
@@ -202,8 +202,8 @@ class Results:
         if not shares:
             return ""
         return (
-            f"Other programs had {statistics.median(shares):.0%} of the server's core in the "
-            f"median, {max(shares):.0%} at most."
+            f"Other programs had {statistics.median(shares):.0%} of one of these cores in the "
+            f"median of all measurements, {max(shares):.0%} at most."
         )
 
     def _goals(self) -> str:

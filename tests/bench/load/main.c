@@ -259,7 +259,7 @@ static double ms_at(const struct run *run, unsigned thousandths) {
 }
 
 struct sample {
-    uint64_t at_ns, cpu_ns, messages;
+    uint64_t at_ns, cpu_ns, own_ns, messages;
     struct load_core cores[LOAD_CORES];
 };
 
@@ -270,6 +270,9 @@ static void take_sample(const struct run *run, struct sample *sample) {
     }
     sample->messages = run->messages;
     sample->cpu_ns = options->pid ? load_cpu_ns(options->pid) : 0;
+    struct timespec own;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    sample->own_ns = (uint64_t)own.tv_sec * SECOND + (uint64_t)own.tv_nsec;
     sample->at_ns = load_now_ns();
 }
 
@@ -279,9 +282,10 @@ static void print_figures(const struct run *run, const struct sample *from,
     uint64_t messages = to->messages - from->messages;
     double seconds = (double)(to->at_ns - from->at_ns) / (double)SECOND;
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"p50_ms\": %.4f, "
-           "\"p99_ms\": %.4f, \"p999_ms\": %.4f, \"max_ms\": %.4f",
+           "\"p99_ms\": %.4f, \"p999_ms\": %.4f, \"max_ms\": %.4f, \"load_cpu\": %.3f",
            messages, seconds, (double)messages / seconds, ms_at(run, 500), ms_at(run, 990),
-           ms_at(run, 999), (double)run->longest_ns / 1e6);
+           ms_at(run, 999), (double)run->longest_ns / 1e6,
+           (double)(to->own_ns - from->own_ns) / (double)SECOND / seconds);
     if (options->pid) {
         double cpu_us = (double)(to->cpu_ns - from->cpu_ns) / 1e3;
         printf(", \"cpu_us\": %.5f", cpu_us / (double)messages);
