@@ -36,6 +36,16 @@ soak: build
 	tools/setup test
 	build/venv/bin/python tests/soak/run --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
+# perigee beside the least that a server can do and beside other servers: make bench ARGS="--rounds 9"
+bench: build
+	tools/setup bench
+	tests/bench/run $(ARGS)
+
+# In under three minutes, perigee and that least alone.
+bench-quick: build
+	tools/setup bench-quick
+	tests/bench/run --quick $(ARGS)
+
 # What a message costs, beside what is recorded: make instructions ARGS=--record
 instructions: build
 	tools/setup test
@@ -52,7 +62,7 @@ deb:
 format:
 	tools/setup test
 	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
-	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tests/soak/run \
+	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tests/soak/run tests/bench/run \
 	  tests/bench/instructions tools/docs
 
 # The tables of docs/configuration.md, from those in the code.
@@ -64,4 +74,5 @@ docs: build
 clean:
 	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/results build/deb build/*.deb
 
-.PHONY: build run test acceptance conformance fuzz soak instructions lint deb format docs clean
+.PHONY: build run test acceptance conformance fuzz soak bench bench-quick instructions lint deb format docs \
+  clean

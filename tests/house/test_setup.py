@@ -79,6 +79,12 @@ def test_what_fuzzing_needs_is_in_the_same_line(setup):
     assert {"cc", "uv.h", "clang", "llvm-symbolizer"} <= set(names)
 
 
+@pytest.mark.parametrize("goal", ["bench", "bench-quick"])
+def test_what_measuring_needs_is_in_the_same_line(setup, goal):
+    names = missing(setup(goal, FEDORA, NOBODY), "please install: ")
+    assert {"cc", "uv.h", "openssl", "python3"} <= set(names)
+
+
 def test_what_is_there_is_not_named(setup):
     names = missing(setup("build", FEDORA, NOBODY, "cc", "as", "cmake"), "please install: ")
     assert "cmake" not in names and "cc" not in names and "uv.h" not in names
