@@ -59,6 +59,9 @@ void peri_hub_prefetch(const struct peri_hub *hub, peri_key key);
 /// ports.input_wanted.
 size_t peri_hub_input_room(const struct peri_hub *hub, peri_key key);
 
+/// A script's connections are held no longer: what has waited runs.
+void peri_hub_release(struct peri_hub *hub, uint32_t script);
+
 /// Gives a read batch of messages (text and binary events only): runs them, or keeps copies while
 /// a handler of the connection waits. All n are taken.
 /// @return PERI_OK; PERI_E_CLOSED: the connection has ended, go on for the close handshake only

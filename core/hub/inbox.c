@@ -186,6 +186,10 @@ static void run_drain(struct peri_hub *hub, struct peri_conn *conn) {
     hub->calling = false;
 }
 
+static bool is_held(const struct peri_hub *hub, const struct peri_conn *conn) {
+    return traits_of(hub, conn)->held;
+}
+
 bool peri_inbox_is_due(const struct peri_conn *conn) {
     if (conn->busy) {
         return false;
@@ -210,6 +214,9 @@ void peri_inbox_run(struct peri_hub *hub, struct peri_conn *conn) {
         conn->next = hub->dead;
         hub->dead = conn;
         return;
+    }
+    if (is_held(hub, conn)) {
+        return; // until peri_hub_release
     }
     bool drain_first = conn->drain_due && (!conn->inbox || conn->inbox->drain_after == 0);
     if (drain_first) {
@@ -249,7 +256,7 @@ void peri_hub_resume(struct peri_hub *hub, peri_key key) {
     peri_inbox_reopen(hub, conn);
 }
 
-static size_t input_room(const struct peri_conn *conn) {
+static size_t input_room(const struct peri_hub *hub, const struct peri_conn *conn) {
     if (conn->stage > STAGE_QUIET) {
         return BATCH; // dropped, on the way to the peer's Close frame
     }
@@ -257,7 +264,7 @@ static size_t input_room(const struct peri_conn *conn) {
         (conn->inbox && conn->inbox->bytes >= INBOX_BYTES)) {
         return 0;
     }
-    return is_idle(conn) ? BATCH : 1;
+    return is_idle(conn) && !is_held(hub, conn) ? BATCH : 1;
 }
 
 size_t peri_hub_input_room(const struct peri_hub *hub, peri_key key) {
@@ -265,13 +272,13 @@ size_t peri_hub_input_room(const struct peri_hub *hub, peri_key key) {
     if (!conn) {
         return 0;
     }
-    size_t room = input_room(conn);
+    size_t room = input_room(hub, conn);
     conn->starved = room == 0;
     return room;
 }
 
 void peri_inbox_reopen(struct peri_hub *hub, struct peri_conn *conn) {
-    if (conn->starved && conn->transport && input_room(conn) > 0) {
+    if (conn->starved && conn->transport && input_room(hub, conn) > 0) {
         conn->starved = false;
         hub->ports.input_wanted(hub->ports.self, conn->transport);
     }
@@ -288,7 +295,7 @@ int peri_hub_messages(struct peri_hub *hub, peri_key key, const struct peri_even
     }
     size_t at = 0;
     // An end by the host in the midst of them does not cut them off: they came before it.
-    while (at < n && is_idle(conn) && !conn->dropping && !hub->calling) {
+    while (at < n && is_idle(conn) && !is_held(hub, conn) && !conn->dropping && !hub->calling) {
         at += call(hub, conn, events + at, n - at);
     }
     if (at < n && !conn->dropping && keep(conn, events + at, n - at) != PERI_OK) {
@@ -298,4 +305,16 @@ int peri_hub_messages(struct peri_hub *hub, peri_key key, const struct peri_even
         peri_hub_mark_ready(hub, conn);
     }
     return conn->stage > STAGE_QUIET ? PERI_E_CLOSED : PERI_OK;
+}
+
+void peri_hub_release(struct peri_hub *hub, uint32_t script) {
+    for (uint32_t i = 0; i < hub->slot_count; i++) {
+        struct peri_conn *conn = hub->slots[i].conn;
+        if (conn && conn->script == script) {
+            if (peri_inbox_is_due(conn)) {
+                peri_hub_mark_ready(hub, conn);
+            }
+            peri_inbox_reopen(hub, conn);
+        }
+    }
 }

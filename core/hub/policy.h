@@ -15,8 +15,9 @@
 /// there at once have the same low 32 bits: Lua hashes a conn by those alone.
 typedef uint64_t peri_key;
 
-/// What a script has, fixed once it is loaded.
+/// What a script has, fixed once it is loaded, but for `held`.
 struct peri_traits {
+    bool held; ///< events of its connections wait until peri_hub_release
     bool has_upgrade, has_open, has_message, has_drain, has_close, has_request;
     const struct peri_str *protocols; ///< best first
     size_t protocol_count;

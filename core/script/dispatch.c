@@ -136,12 +136,14 @@ static enum peri_answer host_open(void *self, peri_key key, uint64_t exchange,
 /// Bytes of text from which on it costs less to know it again than to check it again.
 enum { HEARD_LEAST = 512 };
 
-/// One message of the batch. A connection that its script has closed gets no more.
+/// One message of the batch. A connection that its script has closed gets no more, and one that is held
+/// the rest later.
 static int message_prepare(lua_State *L, struct peri_task *task) {
     const struct peri_event *event = &task->events[task->at - 1];
     if (task->at > 1) {
         const struct peri_conn *conn = peri_hub_conn(task->vm->hub, task->key);
-        if (!conn || !peri_conn_is_connected(conn)) {
+        if (!conn || !peri_conn_is_connected(conn) ||
+            script_of(task->vm->host, task->vm->script)->traits.held) {
             task->at--; // not begun
             return -1;
         }

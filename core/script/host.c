@@ -204,6 +204,7 @@ void peri_host_cut_waits(struct peri_host *host) {
     host->stopping = true;
     for (size_t i = 0; i < host->script_count; i++) {
         peri_handover_finish(host->scripts[i]);
+        peri_reload_let_go(host->scripts[i]);
         if (host->scripts[i]->vm) {
             peri_door_cut_waits(host->scripts[i]->vm);
         }

@@ -154,6 +154,19 @@ static bool migrates(const struct peri_script *script, const struct peri_vm *can
 
 static void probation_over(struct peri_alarm *alarm);
 
+/// No event is given to rules that have failed their probation: they would lose it, and loops in them
+/// would hold up everybody, one connection after the other.
+static void hold(struct peri_script *script) {
+    script->reloader.holds = script->traits.held = true;
+}
+
+void peri_reload_let_go(struct peri_script *script) {
+    if (script->reloader.holds) {
+        script->reloader.holds = script->traits.held = false;
+        peri_hub_release(script->host->hub, script->number);
+    }
+}
+
 static void report_swap(const struct peri_script *script, const struct peri_handover_report *r) {
     struct peri_buffer text = {0};
     int status = peri_buffer_append_str(&text, PERI_STR("loaded"));
@@ -182,6 +195,7 @@ static bool becomes_good(const struct peri_script *script, const struct peri_vm 
 /// @param into    what was migrated; NULL: nothing, or what is kept is from before that already
 static void swapped(struct peri_script *script, struct peri_vault *into, bool is_good,
                     const struct peri_handover_report *report) {
+    peri_reload_let_go(script);
     struct peri_reloader *reloader = &script->reloader;
     struct peri_vm *vm = script->vm;
     const struct peri_vm *elder = vm->handover ? vm->handover->elder : NULL;
@@ -241,6 +255,7 @@ static void take_over(struct peri_script *script, struct peri_vm *candidate) {
 }
 
 static void end_probation(struct peri_script *script) {
+    peri_reload_let_go(script);
     peri_free(script->vm->probation);
     script->vm->probation = NULL;
     peri_vault_free(script->reloader.vault);
@@ -301,6 +316,9 @@ static void load_done(struct peri_work *work) {
     }
     go_back(script); // nothing has come of what was newer
     begin(script);
+    if (!reloader->loading && !reloader->wanted) {
+        peri_reload_let_go(script); // nothing will come
+    }
 }
 
 void peri_script_load(struct peri_script *script) {
@@ -341,6 +359,7 @@ static void verdict(struct peri_alarm *alarm) {
     struct peri_script *script = PERI_CONTAINER(reloader, struct peri_script, reloader);
     const struct peri_vm *vm = script->vm;
     if (!vm || !vm->probation || script->is_gone) {
+        peri_reload_let_go(script);
         return;
     }
     char text[PERI_RELOAD_WHY_MAX];
@@ -353,9 +372,15 @@ static void verdict(struct peri_alarm *alarm) {
     peri_sources_free(&reloader->bad);
     PERI_IGNORE(peri_sources_share(&reloader->bad, &vm->sources)); // else it may be tried again
     go_back(script);
+    if (!reloader->loading && !reloader->wanted) {
+        peri_reload_let_go(script);
+    }
 }
 
 void peri_reload_take_back(struct peri_script *script) {
+    if (script->reloader.good.count > 0) {
+        hold(script);
+    }
     set_judge(script, now_of(script), verdict);
 }
 

@@ -20,6 +20,7 @@ struct peri_reloader {
     bool wanted;     ///< a load is to begin once nothing is under way any more
     bool asked;      ///< it is by a command: also where no file has changed
     bool takes_back; ///< it is of `good`
+    bool holds;      ///< events wait until it is back
     bool loading;    ///< on another thread
     struct peri_work work;
     struct peri_vm *candidate;       ///< that is loading; owned
@@ -54,6 +55,9 @@ void peri_reload_moved(struct peri_script *script);
 
 /// The script's file is gone for good: its routes go, its connections are closed, its timers end.
 void peri_reload_remove(struct peri_script *script);
+
+/// Events wait no longer, whatever comes of what is under way.
+void peri_reload_let_go(struct peri_script *script);
 
 /// Nothing may be loading.
 void peri_reloader_deinit(struct peri_script *script);
