@@ -180,7 +180,8 @@ class Results:
         head = [
             f"Measured {about['begun']} on {made['cpu']}, {made['cores']} cores, "
             f"{made['memory_gib']:g} GiB, {made['system']}, {made['kernel']}, {made['compiler']}: "
-            f"{about['rounds']} rounds of {about['seconds']:g} s, the server on core "
+            f"{about['rounds']} rounds of {about['seconds']:g} s, measurements tried "
+            f"{about.get('tries', 1)} times at most, the server on core "
             f"{made['server_core']}, the load on core {made['load_core']}. {self._company()}",
             f"Versions: {versions}.",
             self._goals(),
