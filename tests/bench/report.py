@@ -171,7 +171,8 @@ class Results:
     # --- As Markdown, for docs/performance.md ---
 
     def markdown(self, about: dict) -> str:
-        made = about["machine"]
+        made, tries = about["machine"], about.get("tries", 1)
+        tried = "once" if tries == 1 else f"{tries} times at most"
         versions = "; ".join(
             f"{server.title}: {about['versions'].get(server.name, '')}"
             for server in self.servers
@@ -180,7 +181,8 @@ class Results:
         head = [
             f"Measured {about['begun']} on {made['cpu']}, {made['cores']} cores, "
             f"{made['memory_gib']:g} GiB, {made['system']}, {made['kernel']}, {made['compiler']}: "
-            f"{about['rounds']} rounds of {about['seconds']:g} s, the server on core "
+            f"{about['rounds']} rounds of {about['seconds']:g} s, each measurement tried "
+            f"{tried}, the server on core "
             f"{made['server_core']}, the load on core {made['load_core']}. {self._company()}",
             f"Versions: {versions}.",
             self._goals(),
