@@ -30,7 +30,7 @@ static void on_look(uv_poll_t *look, int status, int events) {
     int count = epoll_wait(poller->set, found, AT_ONCE, 0);
     for (int i = 0; i < count; i++) {
         if (i + 1 < count) {
-            peri_prefetch(found[i + 1].data.ptr, 2 * PERI_CACHE_LINE);
+            peri_prefetch(found[i + 1].data.ptr, (size_t)2 * PERI_CACHE_LINE);
         }
         poller->ready(found[i].data.ptr, of_system(found[i].events));
     }

@@ -70,7 +70,8 @@ enum {
     PAUSE_MAX = 1000,            ///< percent; what Lua takes
     EFFORT_MIN = 16,             ///< objects and slots that are looked at, for 16 bytes of garbage
     EFFORT_MAX = 512,
-    STEP_LOG2 = 12, ///< bytes of garbage from step to step, at the least effort
+    LEAST_CHANGE = 16 * 1024, ///< bytes, after which the pace is set anew
+    STEP_LOG2 = 12,           ///< bytes of garbage from step to step, at the least effort
 };
 
 static size_t smaller(size_t a, size_t b) {
@@ -92,8 +93,8 @@ __attribute__((cold, noinline)) static void set_pace(struct peri_vm *vm) {
     for (size_t e = EFFORT_MIN; e < effort; e *= 2) {
         step--;
     }
-    vm->pace_low_ = used - smaller(used / 4, larger(room / 8, 16 * 1024));
-    vm->pace_high_ = add(used, larger(smaller(used / 2, room / 8), 16 * 1024));
+    vm->pace_low_ = used - smaller(used / 4, larger(room / 8, LEAST_CHANGE));
+    vm->pace_high_ = add(used, larger(smaller(used / 2, room / 8), LEAST_CHANGE));
     if (vm->L) {
         (void)lua_gc(vm->L, LUA_GCINC, (int)pause, (int)effort, step); // sets numbers, no more
     }

@@ -360,6 +360,35 @@ def test_rules_that_fail_on_three_connections_are_taken_back_and_not_tried_again
         assert r.host.count("these rules were taken back") == 1
 
 
+LOOPS = "function script.message(conn, text) while true do end end return script"
+
+
+@pytest.mark.parametrize("bad", [RAISES, LOOPS])
+def test_what_comes_after_the_third_error_waits_for_the_rules_before(rules, bad):
+    r = rules(STATE + ANSWER, "--limit=handler_stop_s=0.3")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(r.host.client("/a")) for _ in range(8)]
+        for client in clients:
+            ask(client, "return 1")
+        r.save(STATE + bad)
+        for client in clients:
+            for number in range(5):  # the third loses the first of these at most
+                client.text(f"kept.count = kept.count + 1 return 'answer {number}'")
+        r.host.wait(lambda: re.search(r'msg="loaded.* generation=3', r.host.text()))
+        lost = int(re.search(r"taken back: (\d+) of", r.host.text())[1])
+        for client in clients:
+            client.text("return 'last'")
+        answers = 0
+        for client in clients:
+            numbers = []
+            while (said := client.hear_text()) != "last":
+                numbers.append(int(said.removeprefix("answer ")))
+            assert numbers == list(range(5 - len(numbers), 5))  # in order, and nothing between
+            answers += len(numbers)
+        assert answers == 8 * 5 - lost and lost >= 3
+        assert ask(clients[0], "return kept.count") == str(answers)
+
+
 def test_what_was_migrated_is_restored_when_rules_are_taken_back(rules):
     r = rules(STATE + ANSWER)
     with ExitStack() as stack:

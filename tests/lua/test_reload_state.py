@@ -181,7 +181,8 @@ def test_what_is_parked_is_held_to_be_plain_data_too(rules):
 
 TOUCHES = [
     "kept.n", "kept.n = 1", "#kept", "pairs(kept)", "for _ in ipairs(kept) do end", "next(kept)",
-    "rawget(kept, 'n')", "rawset(kept, 'n', 1)", "rawlen(kept)", "setmetatable(kept, {})", "table.insert(kept, 1)",
+    "rawget(kept, 'n')", "rawset(kept, 'n', 1)", "rawlen(kept)", "setmetatable(kept, {})",
+    "table.insert(kept, 1)",
     "table.remove(kept)", "table.concat(kept)", "table.unpack(kept)", "table.sort(kept)",
     "table.move(kept, 1, 1, 2)", "ws.json.encode(kept)", "for _ in pairs(kept) do end",
     "ws.log.info('x', kept)", "ws.state('other', kept)",
@@ -415,7 +416,9 @@ def test_nothing_that_is_not_declared_survives(rules):
         local n = 0
         function string.shout(s) return s:upper() end
         _G.left = true
-        function script.start() n = 1 kept.fn_was_there = string.shout ~= nil end""", ONCE)  # fmt: skip
+        function script.start()
+          n, kept.fn_was_there = 1, string.shout ~= nil
+        end""", ONCE)  # fmt: skip
     client = r.client()
     assert client.say("return kept.fn_was_there and left") is True
     r.save("function script.start(from) kept.from = from end")

@@ -4,7 +4,7 @@ return {
   message = function(conn, data, kind)
     conn:send(data, kind)
     local size, wrong = #data, 0
-    data = nil
+    data = nil -- luacheck: ignore
     for _ = 1, 20000 do
       local text = ("\xff"):rep(size)
       wrong = wrong + (pcall(conn.send, conn, text) and 1 or 0)
