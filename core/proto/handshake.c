@@ -1,7 +1,9 @@
 // What a client must say to become a WebSocket, and the proof that it was understood.
 #include "proto/handshake.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 
 #include "proto/extension.h"
 #include "proto/origin.h"
@@ -187,12 +189,24 @@ bool peri_handshake_offers(const struct peri_request *request, struct peri_str p
     return false;
 }
 
-/// Fetched once for a thread: EVP_sha1 alone is looked up again by each digest, under locks.
-static const EVP_MD *sha1(void) {
-    static _Thread_local const EVP_MD *fetched;
-    if (!fetched) {
-        fetched = EVP_MD_fetch(NULL, "SHA1", NULL);
+static EVP_MD *fetched; ///< SHA-1, or NULL
+
+static void drop_sha1(void) {
+    EVP_MD_free(fetched);
+}
+
+static void fetch_sha1(void) {
+    fetched = EVP_MD_fetch(NULL, "SHA1", NULL);
+    if (fetched && OPENSSL_atexit(drop_sha1) != 1) {
+        drop_sha1();
+        fetched = NULL;
     }
+}
+
+/// Fetched once: EVP_sha1 alone is looked up again by each digest, under locks.
+static const EVP_MD *sha1(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, fetch_sha1);
     return fetched ? fetched : EVP_sha1();
 }
 
