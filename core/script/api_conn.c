@@ -118,6 +118,7 @@ static int push_field(lua_State *L, struct peri_vm *vm, peri_key key, enum field
 
 /// upvalue 2: name -> method, or the number of a field
 static int conn_index(lua_State *L) {
+    lua_settop(L, 2); // who has the metatable may call it with anything
     int kind = lua_rawget(L, lua_upvalueindex(2));
     if (kind == LUA_TFUNCTION) {
         return 1;

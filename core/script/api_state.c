@@ -97,11 +97,11 @@ static void bring_one(lua_State *L, lua_State *from, struct peri_move *move, lua
     }
 }
 
-/// Has what refers to a state refer to the table that was handed out, whichever comes first.
-static void bind_one(lua_State *L, lua_State *from, struct peri_move *move, lua_Integer version) {
+/// Has what refers to a state refer to the table that was handed out, whichever comes first. Stacks
+/// as in bring_one.
+static void bind_one(lua_State *L, lua_State *from, struct peri_move *move) {
     size_t len;
     const char *name = lua_tolstring(from, -2, &len);
-    (void)version;
     lua_pushlstring(L, name, len);
     if (lua_rawget(L, 1) != LUA_TNIL && lua_rawgeti(L, -1, STATE_FROM) == LUA_TNIL) {
         lua_rawgeti(L, -2, STATE_TABLE);
@@ -109,30 +109,29 @@ static void bind_one(lua_State *L, lua_State *from, struct peri_move *move, lua_
     }
 }
 
-/// Calls with each state of a VM, those that are parked last.
-static void for_each(lua_State *L, struct peri_vm *before, struct peri_move *move,
-                     void (*call)(lua_State *L, lua_State *from, struct peri_move *move,
-                                  lua_Integer version)) {
+/// Binds or brings all states of a kind.
+static void take_all(lua_State *L, struct peri_vm *before, struct peri_move *move,
+                     enum peri_slot kind, bool bind) {
     lua_State *from = before->L;
-    static const enum peri_slot slots[] = {PERI_SLOT_STATES, PERI_SLOT_PARKED};
-    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
-        lua_settop(from, 0);
-        peri_vm_push(from, slots[i]);
-        for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
-            lua_rawgeti(from, -1, STATE_FROM);
-            lua_Integer version =
-                slots[i] == PERI_SLOT_PARKED ? lua_tointeger(from, -1) : before->version;
-            lua_rawgeti(from, -2, STATE_TABLE);
-            lua_replace(from, -3);
-            lua_pop(from, 1);
-            call(L, from, move, version);
-            lua_settop(L, 2);
+    peri_vm_push(from, kind); // at 1
+    for (lua_pushnil(from); lua_next(from, 1); lua_pop(from, 1)) {
+        lua_rawgeti(from, 3, STATE_FROM);
+        lua_Integer version = kind == PERI_SLOT_PARKED ? lua_tointeger(from, -1) : before->version;
+        lua_rawgeti(from, 3, STATE_TABLE);
+        lua_replace(from, 3);
+        lua_settop(from, 3); // the states, name, table
+        if (bind) {
+            bind_one(L, from, move);
+        } else {
+            bring_one(L, from, move, version);
         }
+        lua_settop(L, 2);
     }
     lua_settop(from, 0);
 }
 
 void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *move) {
+    lua_settop(before->L, 0);
     if (!lua_checkstack(before->L, LUA_MINSTACK)) {
         peri_raise_memory(L);
     }
@@ -140,8 +139,10 @@ void peri_state_bring(lua_State *L, struct peri_vm *before, struct peri_move *mo
     lua_settop(L, 0);
     peri_vm_push(L, PERI_SLOT_STATES);
     peri_vm_push(L, PERI_SLOT_PARKED);
-    for_each(L, before, move, bind_one);
-    for_each(L, before, move, bring_one);
+    for (int bind = 1; bind >= 0; bind--) {
+        take_all(L, before, move, PERI_SLOT_STATES, bind);
+        take_all(L, before, move, PERI_SLOT_PARKED, bind);
+    }
     lua_settop(L, top);
 }
 

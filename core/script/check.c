@@ -444,7 +444,7 @@ static int check_all(lua_State *L) {
     luaL_checkstack(L, 64, NULL);
     peri_sandbox_open(L, run->vm);
     if (run->host->trusted) {
-        peri_trusted_open(L, run->vm);
+        peri_trusted_open(L);
     }
     peri_api_open(L, run->vm);
     peri_check_names_open(L, run);

@@ -28,7 +28,7 @@ static int open_vm(lua_State *L) {
     struct load *load = lua_touserdata(L, 1);
     peri_sandbox_open(L, load->vm);
     if (load->vm->host->trusted) {
-        peri_trusted_open(L, load->vm);
+        peri_trusted_open(L);
     }
     peri_api_open(L, load->vm);
     return 0;

@@ -77,6 +77,29 @@ static void log_text(const struct peri_vm *vm, int level, const char *format, un
     peri_report_vm(vm, level, peri_str_of(text));
 }
 
+// Holding --------------------------------------------------------------------------------------
+
+/// No event is given to rules that have failed their probation: they would lose it, and loops in them
+/// would hold up everybody, one connection after the other.
+static void hold(struct peri_script *script) {
+    script->reloader.holds = script->traits.held = true;
+}
+
+void peri_reload_let_go(struct peri_script *script) {
+    if (script->reloader.holds) {
+        script->reloader.holds = script->traits.held = false;
+        peri_hub_release(script->host->hub, script->number);
+    }
+}
+
+/// Events wait for as long as something is to come of it, and no longer.
+static void hold_no_longer_than_needed(struct peri_script *script) {
+    const struct peri_reloader *reloader = &script->reloader;
+    if (!reloader->loading && !reloader->wanted) {
+        peri_reload_let_go(script);
+    }
+}
+
 // Loading --------------------------------------------------------------------------------------
 
 static void load_run(struct peri_work *work) {
@@ -103,6 +126,7 @@ static void begin(struct peri_script *script) {
     reloader->candidate = peri_load_new(script);
     if (!reloader->candidate) {
         reloader->takes_back = false;
+        peri_reload_let_go(script);
         tell(script, PERI_RELOAD_FAILED, NULL, "out of memory");
         return;
     }
@@ -153,19 +177,6 @@ static bool migrates(const struct peri_script *script, const struct peri_vm *can
 }
 
 static void probation_over(struct peri_alarm *alarm);
-
-/// No event is given to rules that have failed their probation: they would lose it, and loops in them
-/// would hold up everybody, one connection after the other.
-static void hold(struct peri_script *script) {
-    script->reloader.holds = script->traits.held = true;
-}
-
-void peri_reload_let_go(struct peri_script *script) {
-    if (script->reloader.holds) {
-        script->reloader.holds = script->traits.held = false;
-        peri_hub_release(script->host->hub, script->number);
-    }
-}
 
 static void report_swap(const struct peri_script *script, const struct peri_handover_report *r) {
     struct peri_buffer text = {0};
@@ -316,9 +327,7 @@ static void load_done(struct peri_work *work) {
     }
     go_back(script); // nothing has come of what was newer
     begin(script);
-    if (!reloader->loading && !reloader->wanted) {
-        peri_reload_let_go(script); // nothing will come
-    }
+    hold_no_longer_than_needed(script);
 }
 
 void peri_script_load(struct peri_script *script) {
@@ -372,9 +381,7 @@ static void verdict(struct peri_alarm *alarm) {
     peri_sources_free(&reloader->bad);
     PERI_IGNORE(peri_sources_share(&reloader->bad, &vm->sources)); // else it may be tried again
     go_back(script);
-    if (!reloader->loading && !reloader->wanted) {
-        peri_reload_let_go(script);
-    }
+    hold_no_longer_than_needed(script);
 }
 
 void peri_reload_take_back(struct peri_script *script) {
@@ -440,6 +447,7 @@ void peri_reload_remove(struct peri_script *script) {
              script->path, count);
     script->reloader.wanted = false;
     script->reloader.was_asked = false;
+    peri_reload_let_go(script); // `close` of those connections waits as well
     tell(script, PERI_RELOAD_GONE, NULL, "the file is gone");
     if (script->vm) {
         peri_timers_end(script->vm);

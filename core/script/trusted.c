@@ -28,11 +28,6 @@ static void set_path(lua_State *L, const char *field, const char *added) {
     lua_pop(L, 2);
 }
 
-/// The library, also as what its name requires.
-static void open_library(lua_State *L, const char *name, lua_CFunction open) {
-    luaL_requiref(L, name, open, 1);
-}
-
 /// Of all that looks at the stack, what changes nothing: a hook of the script's would be in the
 /// watchdog's way, and the metatables of light userdata and of what has moved are the host's.
 static void open_debug(lua_State *L) {
@@ -51,13 +46,12 @@ static void open_debug(lua_State *L) {
     lua_pop(L, 1);
 }
 
-void peri_trusted_open(lua_State *L, struct peri_vm *vm) {
-    (void)vm;
-    open_library(L, LUA_LOADLIBNAME, luaopen_package);
+void peri_trusted_open(lua_State *L) {
+    luaL_requiref(L, LUA_LOADLIBNAME, luaopen_package, 1);
     set_path(L, "path", "/usr/share/lua/5.4/?.lua;/usr/share/lua/5.4/?/init.lua");
     set_path(L, "cpath", PERIGEE_LIBRARY_DIR "/lua/5.4/?.so;/usr/lib/lua/5.4/?.so");
-    open_library(L, LUA_IOLIBNAME, luaopen_io);
-    open_library(L, LUA_OSLIBNAME, luaopen_os);
+    luaL_requiref(L, LUA_IOLIBNAME, luaopen_io, 1);
+    luaL_requiref(L, LUA_OSLIBNAME, luaopen_os, 1);
     lua_pushcfunction(L, os_exit);
     lua_setfield(L, -2, "exit");
     lua_pushnil(L); // it would change how numbers are read and written, for the whole host

@@ -5,7 +5,7 @@
 #include "script/vm.h"
 
 /// Adds to the globals of peri_sandbox_open. May raise
-void peri_trusted_open(lua_State *L, struct peri_vm *vm);
+void peri_trusted_open(lua_State *L);
 
 /// Has Lua's own `require` load the module. [-0, +1]; raises what the module raises
 /// @return false: the system has none of that name, and nothing is pushed

@@ -389,6 +389,29 @@ def test_what_comes_after_the_third_error_waits_for_the_rules_before(rules, bad)
         assert ask(clients[0], "return kept.count") == str(answers)
 
 
+def test_a_script_that_is_deleted_while_its_rules_are_to_be_taken_back_ends(rules):
+    waits = """
+        function script.message(conn, text)
+          if text == "wait" then conn:send "waits" ws.sleep(60) end
+          conn:send(text)
+        end
+        return script"""
+    ends = "function script.close(conn) print('closed', conn.id) end "
+    r = rules(STATE + waits, "--limit=gone_s=1", "--limit=reload_wait_s=300")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(r.host.client("/a")) for _ in range(4)]
+        clients[3].text("wait")  # the way back has to wait for this one
+        assert clients[3].hear_text() == "waits"
+        r.save(STATE + ends + RAISES)
+        for client in clients[:3]:
+            client.text("x")
+        r.host.wait(lambda: re.search(r"taken back: 3 of 3 events", r.host.text()))
+        (r.folder / "a.lua").unlink()
+        for client in clients[:3]:
+            assert client.hear_close()[0] == 1001
+        r.host.wait(lambda: r.host.count('msg="closed') == 3)  # the fourth has a handler to end
+
+
 def test_what_was_migrated_is_restored_when_rules_are_taken_back(rules):
     r = rules(STATE + ANSWER)
     with ExitStack() as stack:

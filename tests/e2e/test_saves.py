@@ -1,7 +1,6 @@
 """The ways in which files are saved: each is one reload, and who is connected loses nothing."""
 
 import os
-import shutil
 import subprocess
 import time
 
@@ -85,8 +84,6 @@ OTHERS = {
 
 @pytest.mark.parametrize("how", [*VIM, *OTHERS])
 def test_a_save_is_one_reload_and_loses_nothing(rules, how):
-    if how in VIM and not shutil.which("vim"):
-        pytest.skip("vim is not installed")
     r = rules(FIRST, QUICK)
     with r.host.client("/a") as client:
         ask(client, "kept.count, conn.data.name = 7, 'ann' return 1")
@@ -221,7 +218,6 @@ def test_a_link_to_another_release_is_a_reload(served, tmp_path, switch):
     assert host.complaints() == []
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 def test_git_checkout_of_a_folder_is_a_reload(served, tmp_path):
     def git(*words: str) -> None:
         command("git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words)

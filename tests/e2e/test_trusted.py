@@ -100,6 +100,14 @@ def test_io_and_os_are_there_but_not_what_would_end_or_change_the_host(trusted, 
     assert "stack traceback" in ask(trusted, "return debug.traceback()")
 
 
+@pytest.mark.parametrize("arguments", ["", "null", "null, 'id', 1, 2"])
+def test_what_the_metatable_of_connections_holds_may_be_called_anyhow(trusted, arguments):
+    code = f"""
+        local null = require 'ws'.json.null
+        return debug.getmetatable(null).__index({arguments})"""
+    assert ask(trusted, code) == "true nil"
+
+
 def test_a_loop_is_stopped_also_where_a_module_in_c_calls_back(serve):
     host = serve({"ask.lua": ASK}, "--trusted", "--limit=handler_stop_s=0.3")
     code = """
