@@ -1,163 +1,13 @@
-// Timers and waiting: after, every, cancel and sleep. A timer is a userdata, found by its id in
-// the registry, and an alarm while it is armed.
+// Timers and waiting, as scripts have them: after, every, cancel and sleep.
 #include <lauxlib.h>
 #include <math.h>
-#include <stdio.h>
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "script/api.h"
-#include "script/handover.h"
 #include "script/host_private.h"
 #include "script/plain.h"
 #include "script/report.h"
-
-enum { RETRY_NS = 100000000 };
-
-/// User values of a timer.
-enum { VALUE_CALL = 1, VALUE_DATA, VALUE_KEY };
-
-struct peri_timer {
-    struct peri_list link; ///< in the VM's timers
-    struct peri_vm *vm;
-    struct peri_alarm alarm;
-    lua_Integer id;
-    uint64_t delay_ns; ///< until the first time, and between beats
-    uint64_t due_ns;   ///< of one taken over: when it fires first; 0: its delay from when it begins
-    struct peri_timer *before; ///< whose it takes over, until it has; NULL
-    struct peri_timer *heir;   ///< took this one over while its handler waits; NULL
-    bool repeats;
-    bool busy;        ///< its handler waits
-    bool cancelled;   ///< while busy
-    uint64_t skipped; ///< beats that fell due meanwhile
-};
-
-static const struct peri_entry timer_entry;
-
-/// The beat's place by name and key is free again. stack of L: .., the timer at `index`
-static void forget_beat(lua_State *L, int index) {
-    peri_vm_push(L, PERI_SLOT_BEATS);
-    lua_getiuservalue(L, index, VALUE_CALL);
-    if (lua_rawget(L, -2) == LUA_TTABLE) {
-        lua_getiuservalue(L, index, VALUE_KEY);
-        lua_pushnil(L);
-        lua_rawset(L, -3);
-        lua_pushnil(L);
-        if (!lua_next(L, -2)) { // the last key of this name
-            lua_getiuservalue(L, index, VALUE_CALL);
-            lua_pushnil(L);
-            lua_rawset(L, -4);
-        } else {
-            lua_pop(L, 2);
-        }
-    }
-    lua_pop(L, 2);
-}
-
-/// Takes the timer off everything but the stack; what is left is garbage. [-0, +0]; never raises
-/// @param index where it is on the stack
-static void forget(lua_State *L, struct peri_timer *timer, int index) {
-    index = lua_absindex(L, index);
-    peri_alarms_clear(peri_host_alarms(timer->vm->host), &timer->alarm);
-    if (peri_list_is_empty(&timer->link)) {
-        return; // forgotten before
-    }
-    peri_list_remove(&timer->link);
-    timer->vm->timer_count--;
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    lua_pushnil(L);
-    lua_rawseti(L, -2, timer->id);
-    lua_pop(L, 1);
-    if (timer->repeats) {
-        forget_beat(L, index);
-    }
-}
-
-static void arm(struct peri_timer *timer, uint64_t at_ns) {
-    peri_alarms_set(peri_host_alarms(timer->vm->host), &timer->alarm, at_ns);
-}
-
-/// The next beat after now, in step with the first. Beats that were missed are counted.
-static void arm_next(struct peri_timer *timer) {
-    uint64_t now_ns = peri_alarms_now(peri_host_alarms(timer->vm->host));
-    uint64_t next_ns = timer->alarm.at_ns + timer->delay_ns;
-    if (next_ns <= now_ns) {
-        uint64_t missed = (now_ns - next_ns) / timer->delay_ns + 1;
-        timer->skipped += missed;
-        next_ns += missed * timer->delay_ns;
-    }
-    arm(timer, next_ns);
-}
-
-static void timer_due(struct peri_alarm *alarm) {
-    struct peri_timer *timer = PERI_CONTAINER(alarm, struct peri_timer, alarm);
-    if (timer->repeats) {
-        arm_next(timer);
-    }
-    if (timer->busy) {
-        timer->skipped++;
-        return;
-    }
-    struct peri_task *task = peri_door_task(timer->vm, &timer_entry);
-    if (!task) {
-        if (!timer->repeats) { // out of memory: later, then
-            arm(timer, timer->alarm.at_ns + RETRY_NS);
-        }
-        return;
-    }
-    task->timer = timer;
-    timer->busy = true;
-    (void)peri_door_enter(task);
-}
-
-// The task -----------------------------------------------------------------------------------
-
-static int timer_prepare(lua_State *L, struct peri_task *task) {
-    struct peri_timer *timer = task->timer;
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    lua_rawgeti(L, -1, timer->id);
-    lua_remove(L, -2); // stack: report, timer (which stays while its handler runs)
-    int timer_at = lua_gettop(L);
-    lua_getiuservalue(L, timer_at, VALUE_CALL);
-    if (lua_type(L, -1) == LUA_TSTRING) {
-        peri_vm_push(L, PERI_SLOT_NAMED);
-        lua_insert(L, -2);
-        lua_rawget(L, -2);
-        lua_remove(L, -2);
-    }
-    lua_getiuservalue(L, timer_at, VALUE_DATA);
-    return 1;
-}
-
-static void timer_ended(struct peri_task *task) {
-    struct peri_timer *timer = task->timer;
-    if (timer->heir) { // the handler ran for it
-        timer->busy = false;
-        timer = timer->heir;
-    }
-    struct peri_vm *vm = timer->vm;
-    timer->busy = false;
-    if (timer->skipped) {
-        peri_report_skipped(vm, (long long)timer->id, (unsigned long long)timer->skipped);
-        timer->skipped = 0;
-    }
-    if (timer->repeats && !timer->cancelled) {
-        return;
-    }
-    lua_State *L = vm->L; // at rest: setting what is there to nil allocates nothing
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    lua_rawgeti(L, -1, timer->id);
-    forget(L, timer, -1);
-    lua_pop(L, 2);
-}
-
-static const struct peri_entry timer_entry = {
-    .name = "timer",
-    .prepare = timer_prepare,
-    .ended = timer_ended,
-};
-
-// after, every, cancel, sleep ----------------------------------------------------------------
+#include "script/timer.h"
 
 static uint64_t check_delay(lua_State *L, int index, double min_s, const char *what) {
     double seconds = luaL_checknumber(L, index);
@@ -211,26 +61,13 @@ static void check_call(lua_State *L, struct peri_vm *vm, int index) {
 
 /// Makes a timer of the call at 2 and the data at 3. Nothing but the stack knows it yet. [-0, +1]
 static struct peri_timer *push_timer(lua_State *L, struct peri_vm *vm, uint64_t delay_ns) {
-    struct peri_timer *timer = lua_newuserdatauv(L, sizeof *timer, 3);
-    *timer = (struct peri_timer){.vm = vm, .delay_ns = delay_ns};
-    timer->alarm.due = timer_due;
-    peri_list_init(&timer->link);
+    struct peri_timer *timer = peri_timer_new(L, vm, delay_ns);
     lua_pushvalue(L, 2);
-    lua_setiuservalue(L, -2, VALUE_CALL);
+    lua_setiuservalue(L, -2, PERI_TIMER_CALL);
     peri_plain_copy(L, 3, 0, "timer data");
-    lua_setiuservalue(L, -2, VALUE_DATA);
+    lua_setiuservalue(L, -2, PERI_TIMER_DATA);
     timer->id = atomic_fetch_add_explicit(&vm->host->last_timer, 1, memory_order_relaxed) + 1;
     return timer;
-}
-
-/// Puts the timer on top among the script's, as the last step that may raise. [-0, +0]
-static void list(lua_State *L, struct peri_timer *timer) {
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, -2, timer->id);
-    lua_pop(L, 1);
-    peri_list_push(&timer->vm->timers, &timer->link);
-    timer->vm->timer_count++;
 }
 
 static bool is_full(const struct peri_vm *vm) {
@@ -240,13 +77,6 @@ static bool is_full(const struct peri_vm *vm) {
 static int push_full(lua_State *L, const struct peri_vm *vm) {
     lua_pushfstring(L, "timers: a script has at most %I", (lua_Integer)vm->limits.timers);
     return peri_report_refusal(L, vm);
-}
-
-static void begin(struct peri_timer *timer) {
-    timer->due_ns = 0;
-    if (timer->vm->phase == PERI_SERVING) {
-        arm(timer, peri_alarms_now(peri_host_alarms(timer->vm->host)) + timer->delay_ns);
-    }
 }
 
 /// Handed into the VM that serves now.
@@ -328,8 +158,8 @@ static int ws_after(lua_State *L) {
         return push_full(L, vm);
     }
     struct peri_timer *timer = push_timer(L, vm, delay_ns);
-    list(L, timer);
-    begin(timer);
+    peri_timer_list(L, timer);
+    peri_timer_begin(timer);
     lua_pushinteger(L, timer->id);
     return 1;
 }
@@ -352,22 +182,6 @@ static struct peri_timer *find_beat(lua_State *L) {
     return lua_touserdata(L, top + 1);
 }
 
-static void note_beat(lua_State *L, lua_Integer id) {
-    peri_vm_push(L, PERI_SLOT_BEATS);
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, -2) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, 2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -4);
-    }
-    lua_pushvalue(L, 4);
-    lua_pushinteger(L, id);
-    lua_rawset(L, -3);
-    lua_pop(L, 2);
-}
-
 /// ws.every(seconds, name | fn[, data[, key]]) -> id, or nil, message
 static int ws_every(lua_State *L) {
     struct peri_vm *vm = peri_vm_of(L);
@@ -387,12 +201,12 @@ static int ws_every(lua_State *L) {
     struct peri_timer *timer = find_beat(L);
     if (timer) {
         peri_plain_copy(L, 3, 0, "timer data");
-        lua_setiuservalue(L, -2, VALUE_DATA);
+        lua_setiuservalue(L, -2, PERI_TIMER_DATA);
         if (timer->delay_ns != period_ns || timer->cancelled) { // its handler may still run
             timer->cancelled = false;
             timer->delay_ns = period_ns;
             peri_alarms_clear(peri_host_alarms(vm->host), &timer->alarm);
-            begin(timer);
+            peri_timer_begin(timer);
         }
         lua_pushinteger(L, timer->id);
         return 1;
@@ -406,10 +220,10 @@ static int ws_every(lua_State *L) {
     }
     timer->repeats = true; // from here its end forgets its beat too
     lua_pushvalue(L, 4);
-    lua_setiuservalue(L, -2, VALUE_KEY);
-    note_beat(L, timer->id);
-    list(L, timer);
-    begin(timer);
+    lua_setiuservalue(L, -2, PERI_TIMER_KEY);
+    peri_timer_note_beat(L, timer->id);
+    peri_timer_list(L, timer);
+    peri_timer_begin(timer);
     lua_pushinteger(L, timer->id);
     return 1;
 }
@@ -425,7 +239,7 @@ static bool cancel(const struct peri_vm *vm, lua_Integer id) {
         timer->cancelled = true;
         peri_alarms_clear(peri_host_alarms(vm->host), &timer->alarm);
     } else if (found) {
-        forget(L, timer, -1);
+        peri_timer_forget(L, timer, -1);
     }
     lua_pop(L, 2);
     return found;
@@ -464,154 +278,6 @@ static int ws_sleep(lua_State *L) {
     }
     uint64_t now_ns = peri_alarms_now(peri_host_alarms(vm->host));
     return peri_door_wait(L, vm, now_ns + (uint64_t)llround(seconds * 1e9), slept);
-}
-
-// At the turns of a VM's life ------------------------------------------------------------------
-
-void peri_timers_check(lua_State *L, struct peri_vm *vm) {
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    peri_vm_push(L, PERI_SLOT_NAMED);
-    for (struct peri_list *at = vm->timers.next; at != &vm->timers; at = at->next) {
-        const struct peri_timer *timer = PERI_CONTAINER(at, struct peri_timer, link);
-        lua_rawgeti(L, -2, timer->id);
-        lua_getiuservalue(L, -1, VALUE_CALL);
-        if (lua_type(L, -1) == LUA_TSTRING) {
-            lua_pushvalue(L, -1);
-            if (lua_rawget(L, -4) != LUA_TFUNCTION) {
-                luaL_error(L, "no timer '%s': name one of the script's timers",
-                           lua_tostring(L, -2));
-            }
-            lua_pop(L, 1);
-        }
-        lua_pop(L, 2);
-    }
-    lua_pop(L, 2);
-}
-
-/// What has been declared while loading is the beat that was there: the same one, if its period is.
-/// Else a new timer on top of the stack takes the place of the old. stack of `from`: the old one on
-/// top. [-0, +0 or +1]
-static struct peri_timer *take_over(lua_State *L, struct peri_vm *vm, lua_State *from,
-                                    const struct peri_timer *old, struct peri_move *move) {
-    int source = lua_gettop(from);
-    peri_vm_push(L, PERI_SLOT_TIMERS);
-    if (lua_rawgeti(L, -1, old->id) == LUA_TUSERDATA) {
-        struct peri_timer *declared = lua_touserdata(L, -1);
-        declared->due_ns = declared->delay_ns == old->delay_ns ? old->alarm.at_ns : 0;
-        lua_pop(L, 2);
-        return declared;
-    }
-    lua_pop(L, 2);
-    int top = lua_gettop(L);
-    struct peri_timer *timer = lua_newuserdatauv(L, sizeof *timer, 3);
-    *timer = (struct peri_timer){
-        .vm = vm,
-        .delay_ns = old->delay_ns,
-        .due_ns = old->alarm.at_ns,
-        .id = old->id,
-    };
-    timer->alarm.due = timer_due;
-    peri_list_init(&timer->link);
-    char what[128];
-    for (int value = VALUE_CALL; value <= VALUE_KEY; value++) {
-        lua_getiuservalue(from, source, value);
-        (void)snprintf(what, sizeof what, "data of timer %lld", (long long)old->id);
-        peri_move_value(move, from, lua_gettop(from), L, what, PERI_MOVE_STRICT, NULL);
-        lua_settop(from, source);
-        lua_setiuservalue(L, top + 1, value);
-    }
-    if (old->repeats) {
-        timer->repeats = true;
-        lua_settop(L, 1);
-        lua_getiuservalue(L, 1, VALUE_CALL);
-        lua_pushnil(L);
-        lua_getiuservalue(L, 1, VALUE_KEY);
-        note_beat(L, timer->id);
-        lua_settop(L, 1);
-    }
-    list(L, timer);
-    return timer;
-}
-
-/// Looks at one timer of the generation before. stack of `from`: it
-static void adopt(lua_State *L, struct peri_vm *vm, lua_State *from, struct peri_timer *old,
-                  struct peri_move *move, struct peri_handover_report *report) {
-    if (old->cancelled || (old->busy && !old->repeats)) {
-        return; // it ends with its handler, where that is
-    }
-    lua_getiuservalue(from, 1, VALUE_CALL);
-    if (lua_type(from, 2) != LUA_TSTRING) {
-        report->functions++;
-        return;
-    }
-    size_t len;
-    const char *name = lua_tolstring(from, 2, &len);
-    peri_vm_push(L, PERI_SLOT_NAMED);
-    lua_pushlstring(L, name, len);
-    bool known = lua_rawget(L, -2) == LUA_TFUNCTION;
-    lua_settop(L, 0);
-    lua_settop(from, 1);
-    if (!known) {
-        report->names++;
-        return;
-    }
-    struct peri_timer *timer = take_over(L, vm, from, old, move);
-    timer->before = old;
-    report->timers++;
-    lua_settop(L, 0);
-}
-
-void peri_timers_adopt(lua_State *L, struct peri_vm *vm, struct peri_vm *before,
-                       struct peri_move *move, struct peri_handover_report *report) {
-    lua_State *from = before->L;
-    int top = lua_gettop(L);
-    if (!lua_checkstack(from, LUA_MINSTACK)) {
-        peri_raise_memory(L);
-    }
-    lua_settop(L, 0);
-    for (struct peri_list *at = before->timers.next; at != &before->timers; at = at->next) {
-        struct peri_timer *old = PERI_CONTAINER(at, struct peri_timer, link);
-        lua_settop(from, 0);
-        peri_vm_push(from, PERI_SLOT_TIMERS);
-        lua_rawgeti(from, -1, old->id);
-        lua_replace(from, 1);
-        adopt(L, vm, from, old, move, report);
-    }
-    lua_settop(from, 0);
-    lua_settop(L, top);
-}
-
-void peri_timers_hand_over(struct peri_vm *before, struct peri_vm *vm) {
-    for (struct peri_list *at = vm->timers.next; at != &vm->timers; at = at->next) {
-        struct peri_timer *timer = PERI_CONTAINER(at, struct peri_timer, link);
-        struct peri_timer *old = timer->before;
-        timer->before = NULL;
-        if (old && old->busy) {
-            old->heir = timer;
-            timer->busy = true;
-            timer->skipped = old->skipped;
-        }
-    }
-    peri_timers_end(before);
-}
-
-void peri_timers_begin(struct peri_vm *vm) {
-    uint64_t now_ns = peri_alarms_now(peri_host_alarms(vm->host));
-    for (struct peri_list *at = vm->timers.next; at != &vm->timers; at = at->next) {
-        struct peri_timer *timer = PERI_CONTAINER(at, struct peri_timer, link);
-        if (!peri_alarm_is_set(&timer->alarm)) {
-            arm(timer, timer->due_ns ? timer->due_ns : now_ns + timer->delay_ns);
-        }
-    }
-}
-
-void peri_timers_end(struct peri_vm *vm) {
-    while (!peri_list_is_empty(&vm->timers)) {
-        struct peri_timer *timer = PERI_CONTAINER(vm->timers.next, struct peri_timer, link);
-        peri_alarms_clear(peri_host_alarms(vm->host), &timer->alarm);
-        peri_list_remove(&timer->link);
-    }
-    vm->timer_count = 0;
 }
 
 static const luaL_Reg ws_functions[] = {

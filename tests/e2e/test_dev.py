@@ -13,6 +13,7 @@ import pytest
 
 from conftest import program
 from support.browser import PAGE_S, Browser
+from support.host import save as save_file
 from support.host import wait_until
 from wire import head, upgrade_head
 
@@ -33,15 +34,7 @@ FILES = {
 
 @pytest.fixture
 def save(folder):
-    """As `mv` does: nobody sees half of it."""
-
-    def write(name: str, text: str):
-        path = folder({}) / name
-        fresh = path.with_name(".fresh")
-        fresh.write_text(text)
-        os.replace(fresh, path)
-
-    return write
+    return lambda name, text: save_file(folder({}) / name, text)
 
 
 class Stream:

@@ -163,6 +163,13 @@ def taken_back(r, since: int) -> None:
     r.host.log_line('msg="loaded', since)
 
 
+def go_back(r, clients) -> None:
+    """Ruins what serves."""
+    since = r.host.mark()
+    ruin(clients)
+    taken_back(r, since)
+
+
 def test_errors_on_three_connections_take_the_rules_back_and_state_is_kept(rules):
     r = rules()
     clients = r.clients(4)
@@ -278,9 +285,7 @@ def as_before(clients, factor: int = 1) -> None:
 def test_what_was_migrated_is_as_before_when_the_rules_are_taken_back(migrated):
     r, clients = migrated
     r.save(migration(2) + RAISES)
-    since = r.host.mark()
-    ruin(clients)
-    taken_back(r, since)
+    go_back(r, clients)
     as_before(clients)
 
 
@@ -289,14 +294,10 @@ def test_going_back_does_not_migrate(migrated):
     r.save(migration(2))
     as_before(clients, 10)
     r.save("script.version = 3 " + RAISES)  # migrates nothing
-    since = r.host.mark()
-    ruin(clients)
-    taken_back(r, since)
+    go_back(r, clients)
     as_before(clients, 10)
     r.save(migration(3) + RAISES)
-    since = r.host.mark()
-    ruin(clients)
-    taken_back(r, since)
+    go_back(r, clients)
     as_before(clients, 10)
 
 
@@ -308,9 +309,7 @@ def test_what_was_migrated_is_as_before_though_the_rules_were_loaded_twice(migra
     r.host.log_line(r'msg="loaded.* generation=2', since)
     r.host.signal(signal.SIGHUP)
     r.host.log_line(r'msg="loaded.* generation=3', since)
-    since = r.host.mark()
-    ruin(clients)
-    taken_back(r, since)
+    go_back(r, clients)
     as_before(clients)
 
 
@@ -320,9 +319,7 @@ def test_what_was_migrated_is_as_before_though_a_bad_mend_was_saved(migrated):
     clients[0].send("x")  # an error: not the rules to go back to
     r.host.log_line("always")
     r.save(migration(2) + RAISES + "-- no better")
-    since = r.host.mark()
-    ruin(clients)
-    taken_back(r, since)
+    go_back(r, clients)
     as_before(clients)
 
 
