@@ -8,22 +8,35 @@
 
 enum { FIRST_SLOTS = 64, MOST_SLOTS = 1 << 24 };
 
-#define NO_SLOT UINT32_MAX
+/// Where a free slot's word has none to follow.
+#define NO_SLOT UINT32_C(0x7fffffff)
 
-static peri_key key_of(const struct peri_hub *hub, uint32_t slot) {
-    return (uint64_t)hub->slots[slot].serial << 32 | (uint64_t)hub->worker << 24 | slot;
+_Static_assert(sizeof(struct peri_conn) <= 112, "with an IPv4 address it takes two cache lines");
+
+static peri_key key_of(const struct peri_hub *hub, uint32_t slot, uint32_t serial) {
+    return (uint64_t)serial << 32 | (uint64_t)hub->worker << 24 | slot;
 }
 
 static uint32_t slot_of(peri_key key) {
     return (uint32_t)key & (MOST_SLOTS - 1);
 }
 
+static uint64_t free_word(uint32_t serial, uint32_t next) {
+    return (uint64_t)serial << 32 | next << 1 | 1;
+}
+
+static uint32_t serial_of(uint64_t word) {
+    return (uint32_t)(word >> 32);
+}
+
+static uint32_t next_of(uint64_t word) {
+    return (uint32_t)word >> 1;
+}
+
 struct peri_conn *peri_hub_find(const struct peri_hub *hub, peri_key key) {
     uint32_t slot = slot_of(key);
-    if (slot >= hub->slot_count || !hub->slots[slot].conn || key_of(hub, slot) != key) {
-        return NULL;
-    }
-    return hub->slots[slot].conn;
+    struct peri_conn *conn = slot < hub->slot_count ? peri_hub_in_slot(hub, slot) : NULL;
+    return conn && conn->key == key ? conn : NULL;
 }
 
 struct peri_conn *peri_hub_conn(const struct peri_hub *hub, peri_key key) {
@@ -42,19 +55,25 @@ size_t peri_hub_count(const struct peri_hub *hub) {
 
 // Free slots are used in turn, oldest first, so that a serial comes around as late as can be.
 
-static void put_free(struct peri_hub *hub, uint32_t slot) {
-    hub->slots[slot].conn = NULL;
-    hub->slots[slot].next_free = NO_SLOT;
+static void put_free(struct peri_hub *hub, uint32_t slot, uint32_t serial) {
+    hub->slots[slot].word = free_word(serial, NO_SLOT);
     if (hub->free_first == NO_SLOT) {
         hub->free_first = slot;
     } else {
-        hub->slots[hub->free_last].next_free = slot;
+        uint64_t *last = &hub->slots[hub->free_last].word;
+        *last = free_word(serial_of(*last), slot);
     }
     hub->free_last = slot;
 }
 
-static void take_free(struct peri_hub *hub) {
-    hub->free_first = hub->slots[hub->free_first].next_free;
+/// @return the key of who takes the first free one
+static peri_key take_free(struct peri_hub *hub, struct peri_conn *conn) {
+    uint32_t slot = hub->free_first;
+    uint64_t word = hub->slots[slot].word;
+    uint32_t serial = serial_of(word) + 1;
+    hub->free_first = next_of(word);
+    hub->slots[slot].word = (uintptr_t)conn;
+    return key_of(hub, slot, serial ? serial : 1);
 }
 
 static int reserve_slot(struct peri_hub *hub) {
@@ -72,8 +91,7 @@ static int reserve_slot(struct peri_hub *hub) {
     hub->slots = slots;
     hub->free_first = NO_SLOT;
     for (uint32_t i = hub->slot_count; i < count; i++) {
-        slots[i].serial = 0;
-        put_free(hub, i);
+        put_free(hub, i, 0);
     }
     hub->slot_count = count;
     return PERI_OK;
@@ -94,12 +112,16 @@ static int reserve_dirty(struct peri_hub *hub) {
     return PERI_OK;
 }
 
-static struct peri_conn *make(const struct peri_opening *opening) {
+static size_t bytes_of(struct peri_str protocol, struct peri_str remote) {
+    return sizeof(struct peri_conn) + protocol.len + remote.len;
+}
+
+static struct peri_conn *make(struct peri_hub *hub, const struct peri_opening *opening) {
     struct peri_str protocol = opening->protocol, remote = opening->remote;
-    if (remote.len > UINT16_MAX || protocol.len > UINT32_MAX) {
-        return NULL; // never: an address, and a token of a bounded head
+    if (remote.len > UINT8_MAX || protocol.len >= 1U << 24) {
+        return NULL; // never: an address, and a token of a head of 16 MiB at most
     }
-    struct peri_conn *conn = peri_alloc(sizeof *conn + protocol.len + remote.len);
+    struct peri_conn *conn = peri_slabs_alloc(&hub->small, bytes_of(protocol, remote));
     if (!conn) {
         return NULL;
     }
@@ -107,8 +129,8 @@ static struct peri_conn *make(const struct peri_opening *opening) {
         .transport = opening->transport,
         .script = opening->script,
         .deflater = opening->deflater,
-        .protocol_len = (uint32_t)protocol.len, // checked above
-        .remote_len = (uint16_t)remote.len,
+        .protocol_len = protocol.len & 0xffffff, // checked above
+        .remote_len = remote.len & 0xff,
     };
     if (protocol.len > 0) {
         memcpy(conn->text, protocol.ptr, protocol.len);
@@ -119,24 +141,25 @@ static struct peri_conn *make(const struct peri_opening *opening) {
     return conn;
 }
 
+static void free_small(struct peri_hub *hub, struct peri_conn *conn) {
+    if (conn) {
+        size_t bytes = bytes_of(peri_conn_protocol(conn), peri_conn_remote(conn));
+        peri_slabs_free(&hub->small, conn, bytes);
+    }
+}
+
 int peri_hub_open(struct peri_hub *hub, const struct peri_opening *opening, peri_key *key) {
     assert(!hub->calling);
     if (reserve_slot(hub) != PERI_OK || reserve_dirty(hub) != PERI_OK) {
         return PERI_E_MEMORY;
     }
-    struct peri_conn *conn = make(opening);
+    struct peri_conn *conn = make(hub, opening);
     if (!conn || peri_room_enter_all(hub, conn) != PERI_OK) {
-        peri_free(conn);
+        free_small(hub, conn);
         return PERI_E_MEMORY;
     }
-    struct peri_slot *slot = &hub->slots[hub->free_first];
-    if (++slot->serial == 0) {
-        slot->serial = 1;
-    }
-    conn->key = key_of(hub, hub->free_first);
+    conn->key = take_free(hub, conn);
     conn->params = opening->params;
-    take_free(hub);
-    slot->conn = conn;
     hub->conn_count++;
     *key = conn->key;
     hub->calling = true;
@@ -199,7 +222,7 @@ void peri_conn_overrun(struct peri_hub *hub, struct peri_conn *conn, const char 
     const struct peri_log_field fields[] = {
         {"limit", peri_str_of(limit)}, {"remote", peri_conn_remote(conn)}, {NULL, {0}}};
     peri_log_fields(PERI_LOG_INFO, PERI_STR("connection ended with 1013: too slow"), fields);
-    peri_settle_skip(conn);
+    peri_settle_skip(hub, conn);
     disconnect(hub, conn);
     finish(hub, conn, PERI_END_HOST, 1013, PERI_STR("too slow"));
 }
@@ -245,7 +268,7 @@ void peri_hub_detach(struct peri_hub *hub, peri_key key) {
     conn->transport = NULL;
     peri_outbox_deinit(&conn->outbox);
     if (conn->stage == STAGE_OPEN) {
-        peri_settle_skip(conn);
+        peri_settle_skip(hub, conn);
         disconnect(hub, conn);
     }
     if (conn->stage == STAGE_QUIET) {
@@ -290,9 +313,9 @@ void peri_conn_free(struct peri_hub *hub, struct peri_conn *conn) {
     conn->stage = STAGE_DEAD;
     let_go(hub, conn);
     peri_outbox_deinit(&conn->outbox);
-    put_free(hub, slot_of(conn->key));
+    put_free(hub, slot_of(conn->key), (uint32_t)(conn->key >> 32));
     hub->conn_count--;
-    peri_free(conn);
+    free_small(hub, conn);
 }
 
 struct peri_outbox *peri_conn_outbox(struct peri_conn *conn) {
@@ -306,12 +329,12 @@ void *peri_conn_transport(const struct peri_conn *conn) {
 void peri_hub_prefetch(const struct peri_hub *hub, peri_key key) {
     uint32_t slot = slot_of(key);
     if (slot < hub->slot_count) {
-        peri_conn_prefetch(hub->slots[slot].conn);
+        peri_conn_prefetch(peri_hub_in_slot(hub, slot));
     }
 }
 
 void peri_conn_prefetch(const struct peri_conn *conn) {
-    peri_prefetch(conn, offsetof(struct peri_conn, all));
+    peri_prefetch(conn, offsetof(struct peri_conn, key));
 }
 
 peri_key peri_conn_key(const struct peri_conn *conn) {
@@ -320,7 +343,7 @@ peri_key peri_conn_key(const struct peri_conn *conn) {
 
 struct peri_conn *peri_hub_next_conn(const struct peri_hub *hub, uint32_t *cursor) {
     while (*cursor < hub->slot_count) {
-        struct peri_conn *conn = hub->slots[(*cursor)++].conn;
+        struct peri_conn *conn = peri_hub_in_slot(hub, (*cursor)++);
         if (conn && conn->stage < STAGE_GONE) {
             return conn;
         }

@@ -17,6 +17,7 @@ struct peri_hub *peri_hub_new(unsigned worker, const struct peri_limits *limits)
     if (hub) {
         hub->worker = (uint8_t)worker; // checked above
         hub->limits = limits;
+        peri_slabs_init(&hub->small);
     }
     return hub;
 }
@@ -28,11 +29,13 @@ void peri_hub_free(struct peri_hub *hub) {
     hub->freeing = true;
     peri_settle_free(hub);
     for (uint32_t i = 0; i < hub->slot_count; i++) {
-        if (hub->slots[i].conn) {
-            peri_conn_free(hub, hub->slots[i].conn);
+        struct peri_conn *conn = peri_hub_in_slot(hub, i);
+        if (conn) {
+            peri_conn_free(hub, conn);
         }
     }
     peri_room_free_all(hub);
+    peri_slabs_deinit(&hub->small);
     peri_block_unref(hub->cork);
     peri_deflate_pool_deinit(&hub->deflate);
     peri_buffer_deinit(&hub->deflated);
@@ -155,7 +158,7 @@ static struct peri_conn *hungriest(const struct peri_hub *hub, uint64_t *going) 
     uint32_t most = 0;
     *going = 0;
     for (uint32_t i = 0; i < hub->slot_count; i++) {
-        struct peri_conn *conn = hub->slots[i].conn;
+        struct peri_conn *conn = peri_hub_in_slot(hub, i);
         if (!conn || conn->outbox.bytes == 0) {
             continue;
         }

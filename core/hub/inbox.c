@@ -178,8 +178,8 @@ static void run_pending(struct peri_hub *hub, struct peri_conn *conn) {
 }
 
 static void run_drain(struct peri_hub *hub, struct peri_conn *conn) {
-    uint32_t missed = conn->missed;
-    conn->missed = 0;
+    uint32_t missed = conn->outbox.missed;
+    conn->outbox.missed = 0;
     conn->drain_due = false;
     hub->calling = true;
     conn->busy = hub->policy.drain(hub->policy.self, conn->key, missed) == PERI_BUSY;
@@ -309,7 +309,7 @@ int peri_hub_messages(struct peri_hub *hub, peri_key key, const struct peri_even
 
 void peri_hub_release(struct peri_hub *hub, uint32_t script) {
     for (uint32_t i = 0; i < hub->slot_count; i++) {
-        struct peri_conn *conn = hub->slots[i].conn;
+        struct peri_conn *conn = peri_hub_in_slot(hub, i);
         if (conn && conn->script == script) {
             if (peri_inbox_is_due(conn)) {
                 peri_hub_mark_ready(hub, conn);

@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/slabs.h"
 #include "hub/room.h"
 
 enum {
@@ -29,17 +30,23 @@ enum {
     TAG_ROOM = 0,   ///< bytes shared with other members
     TAG_DIRECT = 1, ///< bytes sent to this connection alone
     TAG_PONG = 2,
-    TAG_LATEST = 3,
+    TAG_SEVERAL = 3, ///< no run's: an outbox's that has a ring
+    TAG_LATEST = 4,
 };
 
-/// A connection in a room; allocated, save the one in `all`.
+/// A connection among a room's members: in place for its script's `all`, in front of a peri_joined for
+/// the rooms that it joined.
 struct peri_membership {
+    struct peri_joined *next; ///< of the connection, in join order
+    uint32_t at;              ///< in room->members; NOT_MEMBER once the connection has ended
+    uint32_t cursor;          ///< frames of the room that it has had, counted as room->base is
+};
+
+struct peri_joined {
+    struct peri_membership m;
     struct peri_conn *conn;
     struct peri_room *room;
-    struct peri_membership *next; ///< of the connection, in join order
-    struct peri_info *info;       ///< NULL for none
-    uint32_t at;                  ///< in room->members; NOT_MEMBER once the connection has ended
-    uint32_t cursor;              ///< frames of the room that it has had, counted as room->base is
+    struct peri_info *info; ///< NULL for none
 };
 
 #define NOT_MEMBER UINT32_MAX
@@ -55,12 +62,12 @@ enum peri_stage {
 
 /// As small as can be: there is one for every idle connection.
 struct peri_conn {
-    // What a broadcast touches comes first: it finds it in few cache lines.
-    void *transport;                ///< NULL once detached
-    struct peri_deflater *deflater; ///< NULL: nothing is compressed
+    // What a broadcast touches comes first: it finds it in one cache line.
+    void *transport; ///< NULL once detached
     struct peri_outbox outbox;
     uint32_t script;
-    uint8_t stage;     ///< enum peri_stage
+    uint16_t code;     ///< of the end
+    uint8_t stage : 3; ///< enum peri_stage
     bool busy : 1;     ///< a handler waits
     bool dropping : 1; ///< closed by its script: pending messages are not run
     bool over : 1;     ///< was over soft and has not drained
@@ -77,16 +84,14 @@ struct peri_conn {
     struct peri_membership all; ///< and all.next: the rooms it joined
 
     peri_key key;
+    struct peri_inbox *inbox;       ///< NULL when nothing is pending
+    struct peri_deflater *deflater; ///< NULL: nothing is compressed
     struct peri_params *params;
-    struct peri_inbox *inbox; ///< NULL when nothing is pending
-    struct peri_conn *next;   ///< in the hub's ready list, or its dead one
+    struct peri_conn *next; ///< in the hub's ready list, or its dead one
     uint32_t rtt_us;
-    uint32_t missed;     ///< frames left out since the last drain
-    uint32_t room_count; ///< less `all`
-    uint32_t protocol_len;
-    uint16_t remote_len;
-    uint16_t code; ///< of the end
-    char text[];   ///< protocol, then remote address
+    uint32_t protocol_len : 24;
+    uint32_t remote_len : 8;
+    char text[]; ///< protocol, then remote address
 };
 
 /// A frame of this turn, encoded once for all members.
@@ -134,6 +139,12 @@ struct peri_room {
     struct peri_str name; ///< lies behind the struct
 };
 
+/// A membership that has not had all that its room has gathered.
+struct peri_behind {
+    struct peri_membership *m;
+    struct peri_room *room;
+};
+
 /// What is kept for a script, or for the shared rooms.
 struct peri_owner {
     struct peri_room *all;
@@ -141,10 +152,10 @@ struct peri_owner {
     uint64_t peopled; ///< rooms that have members
 };
 
+/// A connection's address; or, where it is odd, a free slot: the serial of the last connection here, and
+/// the next free slot (conn.c).
 struct peri_slot {
-    struct peri_conn *conn; ///< NULL: free
-    uint32_t serial;        ///< of the last connection here
-    uint32_t next_free;
+    uint64_t word;
 };
 
 enum { IDLE_GATHERED = 8 };
@@ -156,6 +167,7 @@ struct peri_hub {
     uint8_t worker;
 
     // Registry (conn.c).
+    struct peri_slabs small; ///< connections and memberships
     struct peri_slot *slots;
     uint32_t slot_count, free_first, free_last; ///< free slots are used in turn
     uint32_t conn_count;
@@ -171,7 +183,7 @@ struct peri_hub {
     uint32_t active_count;
     struct peri_gathered *idle[IDLE_GATHERED];
     uint32_t idle_count;
-    struct peri_membership **merge; ///< room for the rooms of any one connection
+    struct peri_behind *merge; ///< room for the rooms of any one connection
     uint32_t merge_cap;
 
     // Outboxes (send.c, hub.c).
@@ -196,6 +208,25 @@ struct peri_hub {
     bool flushing;
     bool freeing; ///< the hub is being freed: policy is not called any more
 };
+
+/// @return NULL: the slot is free
+static inline struct peri_conn *peri_hub_in_slot(const struct peri_hub *hub, uint32_t slot) {
+    uint64_t word = hub->slots[slot].word;
+    return word & 1 ? NULL : (struct peri_conn *)(uintptr_t)word;
+}
+
+/// Whose membership it is. @param room of which it is one
+static inline struct peri_conn *peri_member_of(const struct peri_room *room,
+                                               const struct peri_membership *m) {
+    return room->is_all ? PERI_CONTAINER(m, struct peri_conn, all)
+                        : PERI_CONTAINER(m, struct peri_joined, m)->conn;
+}
+
+/// A connected one's `all`.
+static inline struct peri_room *peri_conn_all(const struct peri_hub *hub,
+                                              const struct peri_conn *conn) {
+    return hub->owners[conn->script].all;
+}
 
 static inline const struct peri_limits *peri_hub_limits_of(const struct peri_hub *hub,
                                                            uint32_t script) {
@@ -290,8 +321,8 @@ void peri_room_leave_all(struct peri_hub *hub, struct peri_conn *conn);
 /// Forgets the rooms that are listed.
 void peri_room_unlist(struct peri_hub *hub, struct peri_conn *conn);
 
-struct peri_membership *peri_room_membership(const struct peri_conn *conn,
-                                             const struct peri_room *room);
+/// @return NULL: it is no member
+struct peri_membership *peri_room_membership(struct peri_conn *conn, const struct peri_room *room);
 
 /// Closes the holes of those who left, where that pays.
 void peri_room_compact(struct peri_hub *hub, struct peri_room *room);
@@ -308,7 +339,7 @@ void peri_settle(struct peri_hub *hub, struct peri_conn *conn);
 void peri_settle_all(struct peri_hub *hub);
 
 /// Marks as had, without queueing it, what the connection has not been settled for.
-void peri_settle_skip(struct peri_conn *conn);
+void peri_settle_skip(const struct peri_hub *hub, struct peri_conn *conn);
 
 /// How many frames a room has gathered, ever, modulo 2^32.
 uint32_t peri_settle_end(const struct peri_room *room);
@@ -367,12 +398,18 @@ bool peri_outbox_extend(struct peri_outbox *outbox, const struct peri_block *blo
 PERI_MUST_CHECK int peri_outbox_append(struct peri_outbox *outbox, struct peri_block *block,
                                        uint32_t offset, uint32_t length, uint64_t tag);
 
-/// The last run; NULL when empty.
-struct peri_outbox_run *peri_outbox_last(struct peri_outbox *outbox);
+/// The run at an index from the front, borrowed. One that gave way may still be there, with no block
+/// and no length; never first or last.
+/// @return false past the end
+bool peri_outbox_at(const struct peri_outbox *outbox, uint32_t index, struct peri_outbox_run *run);
 
-/// The run at an index from the front; NULL past the end. One that gave way may still be there,
-/// with no block and no length; never first or last.
-struct peri_outbox_run *peri_outbox_at(struct peri_outbox *outbox, uint32_t index);
+/// As peri_outbox_at, the last one. @return false: there is none
+bool peri_outbox_last(const struct peri_outbox *outbox, struct peri_outbox_run *run);
+
+/// The bytes of the run at an index, which has some, are elsewhere now.
+/// @param block a reference is taken
+void peri_outbox_move(struct peri_outbox *outbox, uint32_t index, struct peri_block *block,
+                      uint32_t offset);
 
 /// Removes the runs of this tag that are not begun. @return how many
 uint32_t peri_outbox_remove(struct peri_outbox *outbox, uint64_t tag);

@@ -1,4 +1,4 @@
-// The queue: one run in place, the rest in a ring that exists while there is a rest.
+// The queue: the only run in place, or a ring of all as long as there are several.
 #include "hub/outbox.h"
 
 #include <assert.h>
@@ -17,8 +17,8 @@ struct places {
     } entries[];
 };
 
-/// A run that gave way leaves a hole (block NULL), never at either end.
-struct peri_outbox_more {
+/// Never empty. A run that gave way leaves a hole (block NULL), never at either end.
+struct peri_outbox_ring {
     uint32_t head, count, cap; ///< holes included; cap is a power of two
     uint32_t holes;
     struct places *places; ///< NULL as long as looking one by one will do
@@ -27,13 +27,30 @@ struct peri_outbox_more {
 
 enum { SMALLEST_RING = 4, LONG_QUEUE = 64 };
 
-static struct peri_outbox_run *ring_at(struct peri_outbox_more *more, uint32_t index) {
-    return &more->runs[(more->head + index) & (more->cap - 1)];
+static bool is_ring(const struct peri_outbox *outbox) {
+    return outbox->tag_ == TAG_SEVERAL;
 }
 
-static void drop_places(struct peri_outbox_more *more) {
-    peri_free(more->places);
-    more->places = NULL;
+static struct peri_outbox_run *ring_at(struct peri_outbox_ring *ring, uint32_t index) {
+    return &ring->runs[(ring->head + index) & (ring->cap - 1)];
+}
+
+static struct peri_outbox_run only_run(const struct peri_outbox *outbox) {
+    return (struct peri_outbox_run){outbox->runs_.only, outbox->offset_, outbox->bytes,
+                                    outbox->tag_};
+}
+
+/// There is no other run.
+static void put_only(struct peri_outbox *outbox, const struct peri_outbox_run *run) {
+    outbox->runs_.only = run->block;
+    outbox->tag_ = run->tag;
+    outbox->offset_ = run->offset;
+    outbox->bytes = run->length;
+}
+
+static void drop_places(struct peri_outbox_ring *ring) {
+    peri_free(ring->places);
+    ring->places = NULL;
 }
 
 /// The entry of a tag, or the free one where it belongs. Tags are hashes already.
@@ -47,108 +64,127 @@ static uint32_t entry_of(const struct places *places, uint64_t tag) {
 
 /// Notes the run at an index, which is the newest of its tag. A table that is nearly full of tags
 /// that are gone is dropped; it is made anew when it is wanted.
-static void note_place(struct peri_outbox_more *more, uint32_t index) {
-    struct places *places = more->places;
-    uint32_t place = more->head + index;
-    uint64_t tag = ring_at(more, index)->tag;
+static void note_place(struct peri_outbox_ring *ring, uint32_t index) {
+    struct places *places = ring->places;
+    uint32_t place = ring->head + index;
+    uint64_t tag = ring_at(ring, index)->tag;
     if (!places || tag < TAG_LATEST) {
         return;
     }
     uint32_t at = entry_of(places, tag);
     bool is_new = places->entries[at].tag == 0;
     if (is_new && ++places->used > places->cap / 4 * 3) {
-        drop_places(more);
+        drop_places(ring);
         return;
     }
-    places->older[place & (more->cap - 1)] = is_new ? more->head - 1 : places->entries[at].newest;
+    places->older[place & (ring->cap - 1)] = is_new ? ring->head - 1 : places->entries[at].newest;
     places->entries[at].tag = tag;
     places->entries[at].newest = place;
 }
 
 /// @return false without memory
-static bool make_places(struct peri_outbox_more *more) {
-    uint32_t cap = 2 * more->cap;
+static bool make_places(struct peri_outbox_ring *ring) {
+    uint32_t cap = 2 * ring->cap;
     struct places *places = peri_calloc(1, sizeof *places + cap * sizeof places->entries[0] +
-                                               more->cap * sizeof places->older[0]);
+                                               ring->cap * sizeof places->older[0]);
     if (!places) {
         return false;
     }
     places->cap = cap;
     places->older = (uint32_t *)&places->entries[cap];
-    more->places = places;
-    for (uint32_t i = 0; i < more->count; i++) {
-        note_place(more, i);
+    ring->places = places;
+    for (uint32_t i = 0; i < ring->count; i++) {
+        note_place(ring, i);
     }
     return true;
 }
 
 static uint32_t run_count(const struct peri_outbox *outbox) {
-    if (!outbox->first_.block) {
-        return 0;
+    if (is_ring(outbox)) {
+        return outbox->runs_.ring->count;
     }
-    return 1 + (outbox->more_ ? outbox->more_->count : 0);
+    return outbox->runs_.only ? 1 : 0;
 }
 
-struct peri_outbox_run *peri_outbox_at(struct peri_outbox *outbox, uint32_t index) {
+bool peri_outbox_at(const struct peri_outbox *outbox, uint32_t index, struct peri_outbox_run *run) {
     if (index >= run_count(outbox)) {
-        return NULL;
+        return false;
     }
-    return index == 0 ? &outbox->first_ : ring_at(outbox->more_, index - 1);
+    *run = is_ring(outbox) ? *ring_at(outbox->runs_.ring, index) : only_run(outbox);
+    return true;
 }
 
-struct peri_outbox_run *peri_outbox_last(struct peri_outbox *outbox) {
+bool peri_outbox_last(const struct peri_outbox *outbox, struct peri_outbox_run *run) {
     uint32_t count = run_count(outbox);
-    return count ? peri_outbox_at(outbox, count - 1) : NULL;
+    return count > 0 && peri_outbox_at(outbox, count - 1, run);
+}
+
+void peri_outbox_move(struct peri_outbox *outbox, uint32_t index, struct peri_block *block,
+                      uint32_t offset) {
+    peri_block_ref(block);
+    if (is_ring(outbox)) {
+        struct peri_outbox_run *run = ring_at(outbox->runs_.ring, index);
+        peri_block_unref(run->block);
+        run->block = block;
+        run->offset = offset;
+    } else {
+        peri_block_unref(outbox->runs_.only);
+        outbox->runs_.only = block;
+        outbox->offset_ = offset;
+    }
 }
 
 int peri_outbox_peek(const struct peri_outbox *outbox, struct iovec *iov, int max) {
-    uint32_t count = run_count(outbox);
-    int filled = 0;
-    for (uint32_t i = 0; i < count && filled < max; i++) {
-        const struct peri_outbox_run *run =
-            i == 0 ? &outbox->first_ : ring_at(outbox->more_, i - 1);
-        if (!run->block) {
-            continue;
+    if (!is_ring(outbox)) {
+        const struct peri_block *block = outbox->runs_.only;
+        if (!block || max == 0) {
+            return 0;
         }
-        iov[filled++] = (struct iovec){run->block->bytes + run->offset, run->length};
+        iov[0] =
+            (struct iovec){(uint8_t *)(uintptr_t)block->bytes + outbox->offset_, outbox->bytes};
+        return 1;
+    }
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    int filled = 0;
+    for (uint32_t i = 0; i < ring->count && filled < max; i++) {
+        const struct peri_outbox_run *run = ring_at(ring, i);
+        if (run->block) {
+            iov[filled++] = (struct iovec){run->block->bytes + run->offset, run->length};
+        }
     }
     return filled;
 }
 
-static void free_ring(struct peri_outbox *outbox) {
-    drop_places(outbox->more_);
-    peri_free(outbox->more_);
-    outbox->more_ = NULL;
-}
-
 /// Takes the holes off both ends; a ring without runs goes.
 static void trim(struct peri_outbox *outbox) {
-    struct peri_outbox_more *more = outbox->more_;
-    while (more->count > 0 && !ring_at(more, 0)->block) {
-        more->head++;
-        more->count--;
-        more->holes--;
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    while (ring->count > 0 && !ring_at(ring, 0)->block) {
+        ring->head++;
+        ring->count--;
+        ring->holes--;
     }
-    while (more->count > 0 && !ring_at(more, more->count - 1)->block) {
-        more->count--;
-        more->holes--;
+    while (ring->count > 0 && !ring_at(ring, ring->count - 1)->block) {
+        ring->count--;
+        ring->holes--;
     }
-    if (more->count == 0) {
-        free_ring(outbox);
+    if (ring->count == 0) {
+        drop_places(ring);
+        peri_free(ring);
+        put_only(outbox, &(struct peri_outbox_run){0});
     }
 }
 
 /// Closes the holes. Places are others then.
-static void compact(struct peri_outbox_more *more) {
+static void compact(struct peri_outbox_ring *ring) {
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < more->count; i++) {
-        if (ring_at(more, i)->block) {
-            *ring_at(more, kept++) = *ring_at(more, i);
+    for (uint32_t i = 0; i < ring->count; i++) {
+        if (ring_at(ring, i)->block) {
+            *ring_at(ring, kept++) = *ring_at(ring, i);
         }
     }
-    more->count = kept;
-    more->holes = 0;
-    drop_places(more);
+    ring->count = kept;
+    ring->holes = 0;
+    drop_places(ring);
 }
 
 /// The run gives way.
@@ -156,21 +192,27 @@ static void make_hole(struct peri_outbox *outbox, struct peri_outbox_run *run) {
     outbox->bytes -= run->length;
     peri_block_unref(run->block);
     *run = (struct peri_outbox_run){0};
-    outbox->more_->holes++;
+    outbox->runs_.ring->holes++;
+}
+
+/// After holes were made.
+static void tidy(struct peri_outbox *outbox) {
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    if (ring->holes > ring->count / 2) {
+        compact(ring);
+    }
+    trim(outbox);
 }
 
 static void pop_first(struct peri_outbox *outbox) {
-    peri_block_unref(outbox->first_.block);
-    outbox->first_ = (struct peri_outbox_run){0};
     outbox->begun_left_ = 0;
-    struct peri_outbox_more *more = outbox->more_;
-    if (!more) {
-        return;
+    if (is_ring(outbox)) {
+        make_hole(outbox, ring_at(outbox->runs_.ring, 0));
+        trim(outbox);
+    } else {
+        peri_block_unref(outbox->runs_.only);
+        put_only(outbox, &(struct peri_outbox_run){0});
     }
-    outbox->first_ = *ring_at(more, 0);
-    more->head++;
-    more->count--;
-    trim(outbox);
 }
 
 /// The whole length of the frame at the start of the bytes. We encoded it, so it is one.
@@ -185,13 +227,14 @@ static uint32_t frame_bytes(const uint8_t *bytes, size_t n) {
 /// Drops n bytes, less than all, of the first run, and notes how much is left of the frame in
 /// which that ends.
 static void consume_part(struct peri_outbox *outbox, uint32_t n) {
-    struct peri_outbox_run *run = &outbox->first_;
-    const uint8_t *at = run->block->bytes + run->offset;
-    const uint8_t *end = at + run->length;
+    struct peri_outbox_run first = {0};
+    (void)peri_outbox_at(outbox, 0, &first); // there is one, longer than n
+    const uint8_t *at = first.block->bytes + first.offset;
+    const uint8_t *end = at + first.length;
     uint32_t skip = n;
     uint32_t left = outbox->begun_left_;
     if (left == 0) {
-        left = frame_bytes(at, run->length);
+        left = frame_bytes(at, first.length);
     }
     while (skip >= left) {
         skip -= left;
@@ -199,62 +242,87 @@ static void consume_part(struct peri_outbox *outbox, uint32_t n) {
         left = frame_bytes(at, (size_t)(end - at)); // n is less than all: at is before end
     }
     outbox->begun_left_ = skip == 0 ? 0 : (left - skip) & PERI_OUTBOX_FRAME_MAX;
-    run->offset += n;
-    run->length -= n;
+    outbox->bytes -= n;
+    if (is_ring(outbox)) {
+        ring_at(outbox->runs_.ring, 0)->offset += n;
+        ring_at(outbox->runs_.ring, 0)->length -= n;
+    } else {
+        outbox->offset_ += n;
+    }
+}
+
+static uint32_t first_length(const struct peri_outbox *outbox) {
+    return is_ring(outbox) ? ring_at(outbox->runs_.ring, 0)->length : outbox->bytes;
 }
 
 void peri_outbox_consume(struct peri_outbox *outbox, size_t n) {
     assert(n <= outbox->bytes);
     uint32_t left = (uint32_t)n; // at most outbox->bytes
-    outbox->bytes -= left;
     while (left > 0) {
-        if (left < outbox->first_.length) {
+        uint32_t length = first_length(outbox);
+        if (left < length) {
             consume_part(outbox, left);
             return;
         }
-        left -= outbox->first_.length;
+        left -= length;
         pop_first(outbox);
     }
 }
 
 void peri_outbox_deinit(struct peri_outbox *outbox) {
-    while (outbox->first_.block) {
+    while (outbox->runs_.only) {
         pop_first(outbox);
     }
-    *outbox = (struct peri_outbox){0};
+    outbox->blocked = false;
 }
 
-/// Makes room for one more run behind the first.
-static int reserve(struct peri_outbox *outbox) {
-    struct peri_outbox_more *more = outbox->more_;
-    if (more && more->count < more->cap) {
-        return PERI_OK;
-    }
-    if (more && more->holes > more->cap / 4) {
-        compact(more);
-        return PERI_OK;
-    }
-    uint32_t cap = more ? 2 * more->cap : SMALLEST_RING;
-    struct peri_outbox_more *bigger = peri_alloc(sizeof *bigger + cap * sizeof bigger->runs[0]);
+/// Makes the ring, or a larger one, with what is queued.
+static int grow(struct peri_outbox *outbox) {
+    struct peri_outbox_ring *ring = is_ring(outbox) ? outbox->runs_.ring : NULL;
+    uint32_t cap = ring ? 2 * ring->cap : SMALLEST_RING;
+    struct peri_outbox_ring *bigger = peri_alloc(sizeof *bigger + cap * sizeof bigger->runs[0]);
     if (!bigger) {
         return PERI_E_MEMORY;
     }
-    *bigger = (struct peri_outbox_more){.cap = cap};
-    for (uint32_t i = 0; more && i < more->count; i++) {
-        bigger->runs[i] = *ring_at(more, i);
+    *bigger = (struct peri_outbox_ring){.cap = cap, .count = run_count(outbox)};
+    for (uint32_t i = 0; i < bigger->count; i++) {
+        (void)peri_outbox_at(outbox, i, &bigger->runs[i]); // within the count
     }
-    if (more) {
-        bigger->count = more->count;
-        bigger->holes = more->holes;
-        free_ring(outbox);
+    if (ring) {
+        bigger->holes = ring->holes;
+        drop_places(ring);
+        peri_free(ring);
     }
-    outbox->more_ = bigger;
+    outbox->runs_.ring = bigger;
+    outbox->tag_ = TAG_SEVERAL;
     return PERI_OK;
+}
+
+/// Makes room for one more run behind others.
+static int reserve(struct peri_outbox *outbox) {
+    struct peri_outbox_ring *ring = is_ring(outbox) ? outbox->runs_.ring : NULL;
+    if (ring && ring->count < ring->cap) {
+        return PERI_OK;
+    }
+    if (ring && ring->holes > ring->cap / 4) {
+        compact(ring);
+        return PERI_OK;
+    }
+    return grow(outbox);
 }
 
 bool peri_outbox_extend(struct peri_outbox *outbox, const struct peri_block *block, uint32_t offset,
                         uint32_t length, uint64_t tag) {
-    struct peri_outbox_run *last = outbox->more_ ? peri_outbox_last(outbox) : &outbox->first_;
+    if (outbox->tag_ == tag && outbox->runs_.only == block &&
+        outbox->offset_ + outbox->bytes == offset) {
+        outbox->bytes += length;
+        return true;
+    }
+    if (!is_ring(outbox)) {
+        return false;
+    }
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    struct peri_outbox_run *last = ring_at(ring, ring->count - 1);
     if (last->block != block || last->tag != tag || last->offset + last->length != offset) {
         return false;
     }
@@ -265,51 +333,59 @@ bool peri_outbox_extend(struct peri_outbox *outbox, const struct peri_block *blo
 
 int peri_outbox_append(struct peri_outbox *outbox, struct peri_block *block, uint32_t offset,
                        uint32_t length, uint64_t tag) {
+    const struct peri_outbox_run run = {block, offset, length, tag};
+    if (!outbox->runs_.only) {
+        peri_block_ref(block);
+        put_only(outbox, &run);
+        return PERI_OK;
+    }
     bool whole = tag == TAG_ROOM || tag == TAG_DIRECT; // other runs stay one frame
     if (whole && peri_outbox_extend(outbox, block, offset, length, tag)) {
         return PERI_OK;
     }
-    const struct peri_outbox_run *last = peri_outbox_last(outbox);
-    struct peri_outbox_run run = {block, offset, length, tag};
-    if (!last) {
-        outbox->first_ = run;
-    } else if (reserve(outbox) == PERI_OK) {
-        *ring_at(outbox->more_, outbox->more_->count++) = run;
-        note_place(outbox->more_, outbox->more_->count - 1);
-    } else {
+    if (reserve(outbox) != PERI_OK) {
         return PERI_E_MEMORY;
     }
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    *ring_at(ring, ring->count++) = run;
+    note_place(ring, ring->count - 1);
     peri_block_ref(block);
     outbox->bytes += length;
     return PERI_OK;
 }
 
-/// Those of the tag behind the first run, by their places. @return how many
+/// How many runs at the front may not be removed: one that is begun.
+static uint32_t begun(const struct peri_outbox *outbox) {
+    return outbox->begun_left_ > 0 ? 1 : 0;
+}
+
+/// Those of the tag, by their places. @return how many
 static uint32_t remove_by_place(struct peri_outbox *outbox, uint64_t tag) {
-    struct peri_outbox_more *more = outbox->more_;
-    const struct places *places = more->places;
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    const struct places *places = ring->places;
     uint32_t at = entry_of(places, tag);
     uint32_t removed = 0;
     if (places->entries[at].tag == 0) {
         return 0;
     }
-    for (uint32_t place = places->entries[at].newest; place - more->head < more->count;) {
-        struct peri_outbox_run *run = ring_at(more, place - more->head);
-        if (run->tag != tag) {
+    for (uint32_t place = places->entries[at].newest; place - ring->head < ring->count;) {
+        uint32_t index = place - ring->head;
+        struct peri_outbox_run *run = ring_at(ring, index);
+        if (run->tag != tag || index < begun(outbox)) {
             break; // it has given way, or is written, and so are those before it
         }
         make_hole(outbox, run);
         removed++;
-        place = places->older[place & (more->cap - 1)];
+        place = places->older[place & (ring->cap - 1)];
     }
     return removed;
 }
 
 static uint32_t remove_one_by_one(struct peri_outbox *outbox, uint64_t tag) {
-    struct peri_outbox_more *more = outbox->more_;
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
     uint32_t removed = 0;
-    for (uint32_t i = 0; i < more->count; i++) {
-        struct peri_outbox_run *run = ring_at(more, i);
+    for (uint32_t i = begun(outbox); i < ring->count; i++) {
+        struct peri_outbox_run *run = ring_at(ring, i);
         if (run->block && run->tag == tag) {
             make_hole(outbox, run);
             removed++;
@@ -318,58 +394,53 @@ static uint32_t remove_one_by_one(struct peri_outbox *outbox, uint64_t tag) {
     return removed;
 }
 
+/// The only run, if it is the tag's and not begun. @return how many
+static uint32_t remove_only(struct peri_outbox *outbox, uint64_t tag) {
+    if (!outbox->runs_.only || outbox->tag_ != tag || begun(outbox)) {
+        return 0;
+    }
+    pop_first(outbox);
+    return 1;
+}
+
 uint32_t peri_outbox_remove(struct peri_outbox *outbox, uint64_t tag) {
-    uint32_t removed = 0;
-    struct peri_outbox_more *more = outbox->more_;
-    if (more) {
-        bool is_long = more->count >= LONG_QUEUE && tag >= TAG_LATEST;
-        bool placed = is_long && (more->places || make_places(more)) && more->places;
-        removed = placed ? remove_by_place(outbox, tag) : remove_one_by_one(outbox, tag);
-        if (more->holes > more->count / 2) {
-            compact(more);
-        }
-        trim(outbox);
+    if (!is_ring(outbox)) {
+        return remove_only(outbox, tag);
     }
-    if (outbox->first_.block && outbox->first_.tag == tag && outbox->begun_left_ == 0) {
-        outbox->bytes -= outbox->first_.length;
-        pop_first(outbox);
-        removed++;
-    }
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    bool is_long = ring->count >= LONG_QUEUE && tag >= TAG_LATEST;
+    bool placed = is_long && (ring->places || make_places(ring)) && ring->places;
+    uint32_t removed = placed ? remove_by_place(outbox, tag) : remove_one_by_one(outbox, tag);
+    tidy(outbox);
     return removed;
 }
 
 void peri_outbox_remove_last(struct peri_outbox *outbox, uint64_t tag) {
-    struct peri_outbox_more *more = outbox->more_;
-    for (uint32_t i = more ? more->count : 0; i > 0; i--) {
-        struct peri_outbox_run *run = ring_at(more, i - 1);
+    if (!is_ring(outbox)) {
+        (void)remove_only(outbox, tag);
+        return;
+    }
+    struct peri_outbox_ring *ring = outbox->runs_.ring;
+    for (uint32_t i = ring->count; i > begun(outbox); i--) {
+        struct peri_outbox_run *run = ring_at(ring, i - 1);
         if (run->block && run->tag == tag) {
             make_hole(outbox, run);
-            if (more->holes > more->count / 2) {
-                compact(more);
-            }
-            trim(outbox);
+            tidy(outbox);
             return;
         }
-    }
-    if (outbox->first_.block && outbox->first_.tag == tag && outbox->begun_left_ == 0) {
-        outbox->bytes -= outbox->first_.length;
-        pop_first(outbox);
     }
 }
 
 void peri_outbox_cut(struct peri_outbox *outbox) {
+    struct peri_outbox_run first = {0};
     uint32_t keep = outbox->begun_left_;
-    struct peri_outbox_run first = outbox->first_;
-    if (keep > 0) {
-        peri_block_ref(first.block);
-    }
     bool blocked = outbox->blocked;
-    peri_outbox_deinit(outbox);
-    outbox->blocked = blocked;
-    if (keep > 0) {
+    if (keep > 0 && peri_outbox_at(outbox, 0, &first)) {
+        peri_block_ref(first.block);
         first.length = keep;
-        outbox->first_ = first;
-        outbox->bytes = keep;
-        outbox->begun_left_ = keep & PERI_OUTBOX_FRAME_MAX;
     }
+    peri_outbox_deinit(outbox);
+    put_only(outbox, &first);
+    outbox->begun_left_ = keep & PERI_OUTBOX_FRAME_MAX;
+    outbox->blocked = blocked;
 }

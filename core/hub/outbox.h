@@ -15,13 +15,18 @@ struct peri_outbox_run {
 
 enum { PERI_OUTBOX_FRAME_MAX = 0x7fffffff };
 
-/// Zero-initialised is empty. One run is held in place, so that a reply allocates nothing.
+/// Zero-initialised is empty. The only run is held in place, so that a reply allocates nothing.
 struct peri_outbox {
-    struct peri_outbox_run first_;
-    struct peri_outbox_more *more_;
+    union {
+        struct peri_block *only;       ///< the only run's; NULL: there is none
+        struct peri_outbox_ring *ring; ///< of all runs, where tag_ says that there are several
+    } runs_;
+    uint64_t tag_;             ///< of the only run
+    uint32_t offset_;          ///< of the only run, whose length is `bytes`
     uint32_t bytes;            ///< queued
     uint32_t begun_left_ : 31; ///< what is left of a frame that is partly on the wire; else 0
     uint32_t blocked : 1;      ///< the socket took less than it was offered: what is queued counts
+    uint32_t missed;           ///< frames that the hub left out since the last drain
 };
 
 static inline bool peri_outbox_is_empty(const struct peri_outbox *outbox) {
@@ -39,5 +44,5 @@ int peri_outbox_peek(const struct peri_outbox *outbox, struct iovec *iov, int ma
 /// Drops the first n bytes: they are written (n <= bytes).
 void peri_outbox_consume(struct peri_outbox *outbox, size_t n);
 
-/// Drops everything.
+/// Drops everything queued.
 void peri_outbox_deinit(struct peri_outbox *outbox);

@@ -176,7 +176,6 @@ static int reserve_member(struct peri_hub *hub, struct peri_room *room) {
 }
 
 static void add_member(struct peri_hub *hub, struct peri_room *room, struct peri_membership *m) {
-    m->room = room;
     m->at = room->member_end;
     m->cursor = peri_settle_end(room);
     room->members[room->member_end++] = m;
@@ -186,8 +185,7 @@ static void add_member(struct peri_hub *hub, struct peri_room *room, struct peri
 }
 
 /// The room itself stays, though nobody may be in it.
-static void remove_member(struct peri_hub *hub, struct peri_membership *m) {
-    struct peri_room *room = m->room;
+static void remove_member(struct peri_hub *hub, struct peri_room *room, struct peri_membership *m) {
     room->members[m->at] = NULL;
     m->at = NOT_MEMBER;
     while (room->member_end > 0 && !room->members[room->member_end - 1]) {
@@ -203,20 +201,20 @@ static void remove_member(struct peri_hub *hub, struct peri_membership *m) {
     }
 }
 
-static void free_info(struct peri_hub *hub, struct peri_membership *m) {
-    if (m->info) {
-        give_back(hub, m->conn->script, m->info->charged);
-        peri_free(m->info);
-        m->info = NULL;
+static void free_info(struct peri_hub *hub, struct peri_joined *joined) {
+    if (joined->info) {
+        give_back(hub, joined->conn->script, joined->info->charged);
+        peri_free(joined->info);
+        joined->info = NULL;
     }
 }
 
 /// Replaces the info; on failure the old one stands.
-static int set_info(struct peri_hub *hub, struct peri_membership *m, struct peri_str text) {
+static int set_info(struct peri_hub *hub, struct peri_joined *joined, struct peri_str text) {
     struct peri_info *info = NULL;
     if (text.len > 0) {
         info = peri_alloc(sizeof *info + text.len);
-        if (!info || charge(hub, m->conn->script, (int64_t)text.len) != PERI_OK) {
+        if (!info || charge(hub, joined->conn->script, (int64_t)text.len) != PERI_OK) {
             peri_free(info);
             return PERI_E_MEMORY;
         }
@@ -224,8 +222,8 @@ static int set_info(struct peri_hub *hub, struct peri_membership *m, struct peri
         info->len = (uint16_t)text.len;
         memcpy(info->text, text.ptr, text.len);
     }
-    free_info(hub, m);
-    m->info = info;
+    free_info(hub, joined);
+    joined->info = info;
     return PERI_OK;
 }
 
@@ -248,21 +246,31 @@ int peri_room_enter_all(struct peri_hub *hub, struct peri_conn *conn) {
         free_if_unused(hub, room);
         return PERI_E_MEMORY;
     }
-    conn->all.conn = conn;
     add_member(hub, room, &conn->all);
     return PERI_OK;
 }
 
-struct peri_membership *peri_room_membership(const struct peri_conn *conn,
-                                             const struct peri_room *room) {
-    const struct peri_membership *m = &conn->all;
-    while (m && m->room != room) {
-        m = m->next;
+/// Its place in the connection's list; *NULL: it has not joined that one.
+static struct peri_joined **find_joined(struct peri_conn *conn, const struct peri_room *room) {
+    struct peri_joined **at = &conn->all.next;
+    while (*at && (*at)->room != room) {
+        at = &(*at)->m.next;
     }
-    return m && m->at != NOT_MEMBER ? (struct peri_membership *)(uintptr_t)m : NULL; // conn's own
+    return at;
 }
 
-bool peri_conn_is_member(const struct peri_conn *conn, const struct peri_room *room) {
+struct peri_membership *peri_room_membership(struct peri_conn *conn, const struct peri_room *room) {
+    struct peri_membership *m = NULL;
+    if (!room->is_all) {
+        struct peri_joined *joined = *find_joined(conn, room);
+        m = joined ? &joined->m : NULL;
+    } else if (room->owner == conn->script) {
+        m = &conn->all;
+    }
+    return m && m->at != NOT_MEMBER ? m : NULL;
+}
+
+bool peri_conn_is_member(struct peri_conn *conn, const struct peri_room *room) {
     return peri_room_membership(conn, room) != NULL;
 }
 
@@ -272,14 +280,22 @@ static int reserve_merge(struct peri_hub *hub, uint32_t room_count) {
         return PERI_OK;
     }
     uint32_t cap = hub->merge_cap ? 2 * hub->merge_cap : FIRST_MERGE;
-    struct peri_membership **merge =
-        peri_realloc(hub->merge, cap * sizeof(struct peri_membership *));
+    struct peri_behind *merge = peri_realloc(hub->merge, cap * sizeof *merge);
     if (!merge) {
         return PERI_E_MEMORY;
     }
     hub->merge = merge;
     hub->merge_cap = cap;
     return PERI_OK;
+}
+
+/// How many rooms it has joined.
+static uint32_t count_joined(const struct peri_conn *conn) {
+    uint32_t count = 0;
+    for (const struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
+        count++;
+    }
+    return count;
 }
 
 /// @return NULL when one more room is within limits; else static text that names the one it is over
@@ -290,7 +306,7 @@ static const char *over_limit(const struct peri_hub *hub, const struct peri_conn
     if (name.len > limits->room_name_bytes) {
         return "over the limit room_name_bytes";
     }
-    if (conn->room_count >= limits->conn_rooms) {
+    if (count_joined(conn) >= limits->conn_rooms) {
         return "over the limit conn_rooms";
     }
     if ((!room || room->member_count == 0) &&
@@ -316,28 +332,27 @@ static struct peri_room *new_room(struct peri_hub *hub, uint32_t owner, struct p
     return room;
 }
 
+static void free_joined(struct peri_hub *hub, struct peri_joined *joined) {
+    peri_slabs_free(&hub->small, joined, sizeof *joined);
+}
+
 static int join(struct peri_hub *hub, struct peri_conn *conn, struct peri_room *room,
                 struct peri_str info) {
-    if (reserve_merge(hub, conn->room_count + 1) != PERI_OK ||
+    if (reserve_merge(hub, count_joined(conn) + 1) != PERI_OK ||
         reserve_member(hub, room) != PERI_OK) {
         return PERI_E_MEMORY;
     }
-    struct peri_membership *m = peri_calloc(1, sizeof *m);
-    if (!m) {
+    struct peri_joined *joined = peri_slabs_alloc(&hub->small, sizeof *joined);
+    if (!joined) {
         return PERI_E_MEMORY;
     }
-    m->conn = conn;
-    if (set_info(hub, m, info) != PERI_OK) {
-        peri_free(m);
+    *joined = (struct peri_joined){.conn = conn, .room = room};
+    if (set_info(hub, joined, info) != PERI_OK) {
+        free_joined(hub, joined);
         return PERI_E_MEMORY;
     }
-    add_member(hub, room, m);
-    struct peri_membership *last = &conn->all;
-    while (last->next) {
-        last = last->next;
-    }
-    last->next = m;
-    conn->room_count++;
+    add_member(hub, room, &joined->m);
+    *find_joined(conn, NULL) = joined; // at the end
     return PERI_OK;
 }
 
@@ -351,9 +366,9 @@ int peri_room_join(struct peri_hub *hub, struct peri_conn *conn, uint32_t owner,
         return PERI_E_LIMIT;
     }
     struct peri_room *room = peri_room_find(hub, owner, name);
-    struct peri_membership *m = room ? peri_room_membership(conn, room) : NULL;
-    if (m) {
-        return set_info(hub, m, info);
+    struct peri_joined *joined = room ? *find_joined(conn, room) : NULL;
+    if (joined) {
+        return set_info(hub, joined, info);
     }
     if (room) {
         peri_room_ref(room); // policy's may be the only one, and it is asked for limits and charged
@@ -376,49 +391,48 @@ int peri_room_leave(struct peri_hub *hub, struct peri_conn *conn, struct peri_ro
     if (conn->stage != STAGE_OPEN) {
         return PERI_E_CLOSED;
     }
-    struct peri_membership *m = peri_room_membership(conn, room);
-    if (!m || room->is_all) {
+    if (!*find_joined(conn, room)) {
         return PERI_AGAIN;
     }
     peri_settle(hub, conn);
     if (conn->stage != STAGE_OPEN) {
         return PERI_E_CLOSED;
     }
-    struct peri_membership *before = &conn->all;
-    while (before->next != m) {
-        before = before->next;
-    }
-    before->next = m->next;
-    conn->room_count--;
-    remove_member(hub, m);
-    free_info(hub, m);
-    peri_free(m);
+    struct peri_joined **at = find_joined(conn, room), *joined = *at;
+    *at = joined->m.next;
+    remove_member(hub, room, &joined->m);
+    free_info(hub, joined);
+    free_joined(hub, joined);
     free_if_unused(hub, room);
     return PERI_OK;
 }
 
 void peri_room_leave_all(struct peri_hub *hub, struct peri_conn *conn) {
-    struct peri_room *all = conn->all.room;
-    remove_member(hub, &conn->all);
-    conn->all.room = NULL;
+    struct peri_room *all = peri_conn_all(hub, conn);
+    remove_member(hub, all, &conn->all);
     free_if_unused(hub, all);
-    for (struct peri_membership *m = conn->all.next; m; m = m->next) {
-        peri_room_ref(m->room); // it is listed until `close` has run
-        remove_member(hub, m);
-        free_info(hub, m);
+    for (struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
+        peri_room_ref(joined->room); // it is listed until `close` has run
+        remove_member(hub, joined->room, &joined->m);
+        free_info(hub, joined);
     }
 }
 
 void peri_room_unlist(struct peri_hub *hub, struct peri_conn *conn) {
-    struct peri_membership *m = conn->all.next;
+    struct peri_joined *joined = conn->all.next;
     conn->all.next = NULL;
-    conn->room_count = 0;
-    while (m) {
-        struct peri_membership *next = m->next;
-        peri_room_unref(hub, m->room);
-        peri_free(m);
-        m = next;
+    while (joined) {
+        struct peri_joined *next = joined->m.next;
+        peri_room_unref(hub, joined->room);
+        free_joined(hub, joined);
+        joined = next;
     }
+}
+
+static struct peri_str info_of(const struct peri_room *room, const struct peri_membership *m) {
+    const struct peri_info *info =
+        room->is_all ? NULL : PERI_CONTAINER(m, struct peri_joined, m)->info;
+    return info ? peri_str(info->text, info->len) : (struct peri_str){0};
 }
 
 peri_key peri_room_next(const struct peri_room *room, size_t *cursor, struct peri_str *info) {
@@ -428,9 +442,9 @@ peri_key peri_room_next(const struct peri_room *room, size_t *cursor, struct per
             continue;
         }
         if (info) {
-            *info = m->info ? peri_str(m->info->text, m->info->len) : (struct peri_str){0};
+            *info = info_of(room, m);
         }
-        return m->conn->key;
+        return peri_member_of(room, m)->key;
     }
     return 0;
 }
@@ -443,7 +457,7 @@ size_t peri_room_close(struct peri_hub *hub, struct peri_room *room, int code,
     peri_room_ref(room);
     for (uint32_t i = 0; i < room->member_end; i++) {
         struct peri_membership *m = room->members[i];
-        closed += m && peri_conn_close(hub, m->conn, code, reason) == PERI_OK;
+        closed += m && peri_conn_close(hub, peri_member_of(room, m), code, reason) == PERI_OK;
     }
     hub->iterating = was_iterating;
     peri_room_unref(hub, room);
@@ -451,10 +465,10 @@ size_t peri_room_close(struct peri_hub *hub, struct peri_room *room, int code,
 }
 
 struct peri_room *peri_conn_next_room(const struct peri_conn *conn, void **cursor) {
-    struct peri_membership *m = *cursor;
-    m = m ? m->next : conn->all.next;
-    *cursor = m;
-    return m ? m->room : NULL;
+    struct peri_joined *joined = *cursor;
+    joined = joined ? joined->m.next : conn->all.next;
+    *cursor = joined;
+    return joined ? joined->room : NULL;
 }
 
 void peri_room_free_all(struct peri_hub *hub) {

@@ -74,4 +74,4 @@ size_t peri_room_close(struct peri_hub *hub, struct peri_room *room, int code,
 /// it was in then. Start with *cursor = NULL. @return borrowed; NULL at the end
 struct peri_room *peri_conn_next_room(const struct peri_conn *conn, void **cursor);
 
-bool peri_conn_is_member(const struct peri_conn *conn, const struct peri_room *room);
+bool peri_conn_is_member(struct peri_conn *conn, const struct peri_room *room);

@@ -71,13 +71,14 @@ static struct peri_block *place_in_cork(struct peri_hub *hub, size_t n) {
 /// For a blocked connection: the rest of the block that its queue ends in, or one more of its own.
 static struct peri_block *place_apart(struct peri_hub *hub, struct peri_conn *conn, size_t n,
                                       uint64_t tag) {
-    const struct peri_outbox_run *last = peri_outbox_last(&conn->outbox);
+    struct peri_outbox_run last;
     if (tag != TAG_DIRECT) {
         return peri_block_new(n, &hub->account);
     }
-    if (last && last->tag == TAG_DIRECT && peri_block_is_sole(last->block) &&
-        last->offset + last->length == last->block->len && room_in(last->block) >= n) {
-        return peri_block_ref(last->block);
+    if (peri_outbox_last(&conn->outbox, &last) && last.tag == TAG_DIRECT &&
+        peri_block_is_sole(last.block) && last.offset + last.length == last.block->len &&
+        room_in(last.block) >= n) {
+        return peri_block_ref(last.block);
     }
     return peri_block_new(n > SLOW_BLOCK_BYTES ? n : SLOW_BLOCK_BYTES, &hub->account);
 }
@@ -258,25 +259,23 @@ static bool is_shared(const struct peri_hub *hub, const struct peri_outbox_run *
 }
 
 void peri_conn_unshare(struct peri_hub *hub, struct peri_conn *conn, uint64_t tag) {
-    struct peri_outbox_run *run = NULL;
+    struct peri_outbox_run run;
     size_t bytes = 0;
-    for (uint32_t i = 0; (run = peri_outbox_at(&conn->outbox, i)); i++) {
-        bytes += is_shared(hub, run, tag) ? run->length : 0;
+    for (uint32_t i = 0; peri_outbox_at(&conn->outbox, i, &run); i++) {
+        bytes += is_shared(hub, &run, tag) ? run.length : 0;
     }
     conn->corked = false;
     struct peri_block *block = bytes ? peri_block_new(bytes, &hub->account) : NULL;
     if (!block) {
         return; // nothing to do; or no memory, and it holds what it holds
     }
-    for (uint32_t i = 0; (run = peri_outbox_at(&conn->outbox, i)); i++) {
-        if (!is_shared(hub, run, tag) || run->block == block) {
+    for (uint32_t i = 0; peri_outbox_at(&conn->outbox, i, &run); i++) {
+        if (!is_shared(hub, &run, tag) || run.block == block) {
             continue;
         }
-        memcpy(block->bytes + block->len, run->block->bytes + run->offset, run->length);
-        peri_block_unref(run->block);
-        run->block = peri_block_ref(block);
-        run->offset = block->len;
-        block->len += run->length;
+        memcpy(block->bytes + block->len, run.block->bytes + run.offset, run.length);
+        peri_outbox_move(&conn->outbox, i, block, block->len);
+        block->len += run.length;
     }
     peri_block_unref(block);
 }

@@ -14,8 +14,8 @@ uint32_t peri_settle_end(const struct peri_room *room) {
     return room->base + (room->gathered ? room->gathered->count : 0);
 }
 
-static bool is_behind(const struct peri_membership *m) {
-    return m->cursor != peri_settle_end(m->room);
+static bool is_behind(const struct peri_room *room, const struct peri_membership *m) {
+    return m->cursor != peri_settle_end(room);
 }
 
 // Gathering.
@@ -145,7 +145,7 @@ static int gather(struct peri_hub *hub, struct peri_room *room,
 /// The membership of an excepted connection; NULL when it has none.
 static struct peri_membership *excepted(const struct peri_hub *hub, const struct peri_room *room,
                                         peri_key key) {
-    const struct peri_conn *conn = peri_hub_find(hub, key);
+    struct peri_conn *conn = peri_hub_find(hub, key);
     return conn ? peri_room_membership(conn, room) : NULL;
 }
 
@@ -154,7 +154,7 @@ static void settle_excepted(struct peri_hub *hub, const struct peri_room *room,
     for (size_t i = 0; hub->active_count > 0 && i < broadcast->except_count; i++) {
         struct peri_membership *m = excepted(hub, room, broadcast->except[i]);
         if (m) {
-            peri_settle(hub, m->conn);
+            peri_settle(hub, peri_member_of(room, m));
         }
     }
 }
@@ -166,7 +166,7 @@ static size_t step_over(const struct peri_hub *hub, const struct peri_room *room
     size_t count = 0;
     for (size_t i = 0; i < broadcast->except_count; i++) {
         struct peri_membership *m = excepted(hub, room, broadcast->except[i]);
-        if (m && is_behind(m)) { // else named twice
+        if (m && is_behind(room, m)) { // else named twice
             m->cursor = peri_settle_end(room);
             count++;
         }
@@ -209,14 +209,14 @@ int peri_room_broadcast(struct peri_hub *hub, struct peri_room *room,
 
 /// A slow policy leaves something out for a connection. Said once until its `drain`.
 static void miss(struct peri_conn *conn, uint32_t count, const char *policy) {
-    if (conn->missed == 0 && count > 0) {
+    if (conn->outbox.missed == 0 && count > 0) {
         const struct peri_log_field fields[] = {{"limit", PERI_STR("outbox_soft")},
                                                 {"slow", peri_str_of(policy)},
                                                 {"remote", peri_conn_remote(conn)},
                                                 {NULL, {0}}};
         peri_log_fields(PERI_LOG_INFO, PERI_STR("a slow connection misses messages"), fields);
     }
-    conn->missed += count;
+    conn->outbox.missed += count;
     conn->over = conn->over || count > 0; // what gave way may have brought it back under at once
 }
 
@@ -289,13 +289,14 @@ static bool take_runs(struct peri_hub *hub, struct peri_conn *conn,
     return true;
 }
 
-/// Takes from one room what comes before the frame numbered `before`.
-static bool take(struct peri_hub *hub, struct peri_membership *m, uint64_t before) {
-    struct peri_conn *conn = m->conn;
-    struct peri_gathered *g = m->room->gathered;
+/// Takes from a room what comes before the frame numbered `before`.
+static bool take(struct peri_hub *hub, struct peri_conn *conn, struct peri_behind in,
+                 uint64_t before) {
+    struct peri_membership *m = in.m;
+    struct peri_gathered *g = in.room->gathered;
     const struct peri_room_frame *frames = g->frames;
     const struct peri_limits *limits = peri_hub_limits_of(hub, conn->script);
-    uint32_t from = m->cursor - m->room->base;
+    uint32_t from = m->cursor - in.room->base;
     uint32_t to = g->count;
     if (before != UINT64_MAX) {
         to = from;
@@ -320,13 +321,13 @@ static bool take(struct peri_hub *hub, struct peri_membership *m, uint64_t befor
     return true;
 }
 
-static uint64_t next_number(const struct peri_membership *m) {
-    return m->room->gathered->frames[m->cursor - m->room->base].number;
+static uint64_t next_number(struct peri_behind in) {
+    return in.room->gathered->frames[in.m->cursor - in.room->base].number;
 }
 
 /// Takes from the n rooms in hub->merge in the order of the frames' numbers.
-static bool take_merged(struct peri_hub *hub, uint32_t n) {
-    struct peri_membership **merge = hub->merge;
+static bool take_merged(struct peri_hub *hub, struct peri_conn *conn, uint32_t n) {
+    struct peri_behind *merge = hub->merge;
     assert(merge); // there are two rooms to merge, so one was joined
     while (n > 1) {
         uint32_t first = 0;
@@ -341,14 +342,14 @@ static bool take_merged(struct peri_hub *hub, uint32_t n) {
                 second = number;
             }
         }
-        if (!take(hub, merge[first], second)) {
+        if (!take(hub, conn, merge[first], second)) {
             return false;
         }
-        if (!is_behind(merge[first])) {
+        if (!is_behind(merge[first].room, merge[first].m)) {
             merge[first] = merge[--n];
         }
     }
-    return n == 0 || take(hub, merge[0], UINT64_MAX);
+    return n == 0 || take(hub, conn, merge[0], UINT64_MAX);
 }
 
 static void settled(struct peri_hub *hub, struct peri_conn *conn) {
@@ -363,25 +364,32 @@ static void settled(struct peri_hub *hub, struct peri_conn *conn) {
     }
 }
 
+/// If it is behind in that room, one more is to be merged.
+static void note_behind(struct peri_hub *hub, struct peri_behind *last, uint32_t *n,
+                        struct peri_behind in) {
+    if (is_behind(in.room, in.m)) {
+        *last = in;
+        if (hub->merge) { // NULL: nobody ever joined a room, so `all` is the only one
+            hub->merge[*n] = in;
+        }
+        (*n)++;
+    }
+}
+
 void peri_settle(struct peri_hub *hub, struct peri_conn *conn) {
     if (hub->active_count == 0 || conn->stage != STAGE_OPEN) {
         return;
     }
+    struct peri_behind last = {0};
     uint32_t n = 0;
-    struct peri_membership *only = NULL;
-    for (struct peri_membership *m = &conn->all; m; m = m->next) {
-        if (is_behind(m)) {
-            only = m;
-            if (hub->merge) { // NULL: nobody ever joined a room, so `all` is the only one
-                hub->merge[n] = m;
-            }
-            n++;
-        }
+    note_behind(hub, &last, &n, (struct peri_behind){&conn->all, peri_conn_all(hub, conn)});
+    for (struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
+        note_behind(hub, &last, &n, (struct peri_behind){&joined->m, joined->room});
     }
     if (n == 0) {
         return;
     }
-    bool open = n == 1 ? take(hub, only, UINT64_MAX) : take_merged(hub, n);
+    bool open = n == 1 ? take(hub, conn, last, UINT64_MAX) : take_merged(hub, conn, n);
     if (open) {
         settled(hub, conn);
     }
@@ -394,7 +402,7 @@ static void prefetch_members(const struct peri_room *room, uint32_t i) {
         const struct peri_membership *near = room->members[i + AHEAD];
         peri_prefetch(room->members[i + 2 * AHEAD], sizeof *near);
         if (near) {
-            peri_conn_prefetch(near->conn);
+            peri_conn_prefetch(peri_member_of(room, near));
         }
     }
 }
@@ -410,13 +418,13 @@ void peri_settle_all(struct peri_hub *hub) {
         for (uint32_t i = 0; i < room->member_end; i++) {
             struct peri_membership *m = room->members[i];
             prefetch_members(room, i);
-            if (!m || !is_behind(m)) {
+            if (!m || !is_behind(room, m)) {
                 continue;
             }
-            struct peri_conn *conn = m->conn;
+            struct peri_conn *conn = peri_member_of(room, m);
             if (!single) {
                 peri_settle(hub, conn);
-            } else if (take(hub, m, UINT64_MAX)) {
+            } else if (take(hub, conn, (struct peri_behind){m, room}, UINT64_MAX)) {
                 settled(hub, conn);
             }
         }
@@ -434,9 +442,10 @@ void peri_settle_all(struct peri_hub *hub) {
     }
 }
 
-void peri_settle_skip(struct peri_conn *conn) {
-    for (struct peri_membership *m = &conn->all; m; m = m->next) {
-        m->cursor = peri_settle_end(m->room);
+void peri_settle_skip(const struct peri_hub *hub, struct peri_conn *conn) {
+    conn->all.cursor = peri_settle_end(peri_conn_all(hub, conn));
+    for (struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
+        joined->m.cursor = peri_settle_end(joined->room);
     }
 }
 

@@ -3,15 +3,8 @@
 
 #include "script/vm.h"
 
-/// Small objects come from slabs of the VM's own, all else from malloc. Builds whose heap is watched
-/// for errors take all from there: the watcher sees each object.
-#ifdef PERIGEE_WATCHED_HEAP
-enum { PERI_HEAP_SLABS = false };
-#else
-enum { PERI_HEAP_SLABS = true };
-#endif
-
 /// Before the first allocation.
+/// @param has_slabs small objects come from slabs of the VM's own, all else from malloc (PERI_HAS_SLABS)
 void peri_heap_init(struct peri_vm *vm, bool has_slabs);
 
 /// A lua_Alloc; ud is the VM. Refuses what the cap refuses, before the heap is asked: Lua then collects

@@ -83,7 +83,7 @@ struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
     vm->hub = hub;
     vm->limits = *limits;
     peri_vm_set_cap(vm);
-    peri_heap_init(vm, PERI_HEAP_SLABS);
+    peri_heap_init(vm, PERI_HAS_SLABS);
     vm->version = 1;
     vm->generation = 1;
     peri_vm_enter_host(vm);

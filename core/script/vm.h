@@ -4,9 +4,9 @@
 #include <lua.h>
 
 #include "base/list.h"
+#include "base/slabs.h"
 #include "hub/hub.h"
 #include "hub/room.h"
-#include "script/slabs.h"
 #include "script/sources.h"
 
 struct peri_host;

@@ -73,7 +73,7 @@ static void test_serials_skip_0(void **state) {
     detach(a);
     turns();
     for (uint32_t i = 0; i < world.hub->slot_count; i++) {
-        world.hub->slots[i].serial = UINT32_MAX;
+        world.hub->slots[i].word |= (uint64_t)UINT32_MAX << 32;
     }
     size_t b = connect_to(1);
     assert_int_equal(world.peers[b].key >> 32, 1);

@@ -278,7 +278,7 @@ static void check_subsequences(void) {
             from += n;
         }
         assert_int_equal(at, got.len);
-        assert_int_equal(left_out, conn->missed);
+        assert_int_equal(left_out, conn->outbox.missed);
         free(got.ptr);
     }
 }

@@ -400,7 +400,7 @@ static void loading_may_fail_at_any_allocation(void **state) {
         }
         finish();
     }
-    assert_true(nth > (PERI_HEAP_SLABS ? 100 : 500)); // else nothing was walked
+    assert_true(nth > (PERI_HAS_SLABS ? 100 : 500)); // else nothing was walked
 }
 
 static void any_step_may_fail_at_any_allocation(void **state) {

@@ -1,7 +1,8 @@
 // Slabs are made, found empty, kept for the next class and given back.
-#include "script/slabs.h"
+#include "base/slabs.h"
 
 #include "base/alloc.h"
+#include "base/prefetch.h"
 
 /// What malloc puts before a block, so that slabs lie side by side in its memory.
 enum { HEAP_HEADER = 16 };
@@ -34,15 +35,17 @@ void peri_slabs_deinit(struct peri_slabs *slabs) {
     assert(slabs->count == 0);
 }
 
-/// Threads the slab's blocks together, in the order of their addresses.
+/// Threads the slab's blocks together, in the order of their addresses. Those of whole cache lines begin
+/// with one.
 static void divide(struct peri_slab *slab, size_t block_bytes) {
-    char *at = (char *)slab + PERI_SLAB_BYTES - HEAP_HEADER;
-    size_t count = (size_t)(at - (char *)(slab + 1)) / block_bytes;
-    at = (char *)(slab + 1) + count * block_bytes;
+    size_t aligned = block_bytes & -block_bytes; // the largest power of two in it
+    size_t end = PERI_SLAB_BYTES - HEAP_HEADER;
+    end -= end % (aligned < PERI_CACHE_LINE ? aligned : PERI_CACHE_LINE);
+    char *at = (char *)slab + end;
     slab->free = NULL;
     slab->used = 0;
     slab->block_bytes = (uint32_t)block_bytes;
-    for (; count > 0; count--) {
+    for (size_t count = (end - sizeof *slab) / block_bytes; count > 0; count--) {
         at -= block_bytes;
         *(void **)at = slab->free;
         slab->free = at;
@@ -94,5 +97,24 @@ void peri_slabs_sort(struct peri_slabs *slabs, struct peri_slab *slab, bool was_
     } else {
         peri_free(slab);
         slabs->count--;
+    }
+}
+
+void *peri_slabs_alloc(struct peri_slabs *slabs, size_t size) {
+    if (!PERI_HAS_SLABS || size > PERI_SLAB_BLOCK_MAX) {
+        return peri_alloc(size);
+    }
+    void *block = peri_slabs_take(slabs, size);
+    if (!block && peri_slabs_grow(slabs, size) == PERI_OK) {
+        block = peri_slabs_take(slabs, size);
+    }
+    return block;
+}
+
+void peri_slabs_free(struct peri_slabs *slabs, void *block, size_t size) {
+    if (!PERI_HAS_SLABS || size > PERI_SLAB_BLOCK_MAX) {
+        peri_free(block);
+    } else if (block) {
+        peri_slabs_give(slabs, block);
     }
 }

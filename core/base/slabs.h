@@ -1,9 +1,10 @@
-// Small blocks for one VM, by size class, out of slabs. Taking and giving back cost a few
+// Small blocks for one owner (a VM, a hub, a server), by size class, out of slabs. Taking and giving back cost a few
 // instructions, touch nothing but the block and its slab, and depend on no thread. A slab that is
 // empty serves any class, and goes back to the heap when there are enough of those.
 #pragma once
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -15,6 +16,13 @@ enum {
     PERI_SLAB_BLOCK_MAX = 512, ///< bytes; what is larger is the heap's
     PERI_SLAB_CLASSES = PERI_SLAB_BLOCK_MAX / PERI_SLAB_STEP,
 };
+
+/// Builds whose heap is watched for errors have none: the watcher sees each block.
+#ifdef PERIGEE_WATCHED_HEAP
+enum { PERI_HAS_SLABS = false };
+#else
+enum { PERI_HAS_SLABS = true };
+#endif
 
 /// The beginning of each slab; its blocks follow.
 struct peri_slab {
@@ -86,3 +94,10 @@ static inline void peri_slabs_give(struct peri_slabs *slabs, void *block) {
         peri_slabs_sort(slabs, slab, was_full);
     }
 }
+
+/// As peri_alloc, of what has slabs. @param size any, but 0
+PERI_MUST_CHECK void *peri_slabs_alloc(struct peri_slabs *slabs, size_t size);
+
+/// @param block from peri_slabs_alloc of the same slabs; NULL does nothing
+/// @param size  as it was asked for
+void peri_slabs_free(struct peri_slabs *slabs, void *block, size_t size);
