@@ -100,10 +100,10 @@ static bool make_places(struct peri_outbox_ring *ring) {
 }
 
 static uint32_t run_count(const struct peri_outbox *outbox) {
-    if (is_ring(outbox)) {
-        return outbox->runs_.ring->count;
+    if (!outbox->runs_.only) {
+        return 0;
     }
-    return outbox->runs_.only ? 1 : 0;
+    return is_ring(outbox) ? outbox->runs_.ring->count : 1;
 }
 
 bool peri_outbox_at(const struct peri_outbox *outbox, uint32_t index, struct peri_outbox_run *run) {
@@ -276,20 +276,23 @@ void peri_outbox_deinit(struct peri_outbox *outbox) {
     outbox->blocked = false;
 }
 
-/// Makes the ring, or a larger one, with what is queued.
-static int grow(struct peri_outbox *outbox) {
-    struct peri_outbox_ring *ring = is_ring(outbox) ? outbox->runs_.ring : NULL;
+/// Makes a ring with what is queued, in place of a smaller one.
+/// @param ring NULL: there is one run so far
+static int grow(struct peri_outbox *outbox, struct peri_outbox_ring *ring) {
     uint32_t cap = ring ? 2 * ring->cap : SMALLEST_RING;
     struct peri_outbox_ring *bigger = peri_alloc(sizeof *bigger + cap * sizeof bigger->runs[0]);
     if (!bigger) {
         return PERI_E_MEMORY;
     }
-    *bigger = (struct peri_outbox_ring){.cap = cap, .count = run_count(outbox)};
-    for (uint32_t i = 0; i < bigger->count; i++) {
-        (void)peri_outbox_at(outbox, i, &bigger->runs[i]); // within the count
-    }
-    if (ring) {
+    *bigger = (struct peri_outbox_ring){.cap = cap, .count = 1};
+    if (!ring) {
+        bigger->runs[0] = only_run(outbox);
+    } else {
+        bigger->count = ring->count;
         bigger->holes = ring->holes;
+        for (uint32_t i = 0; i < ring->count; i++) {
+            bigger->runs[i] = *ring_at(ring, i);
+        }
         drop_places(ring);
         peri_free(ring);
     }
@@ -308,7 +311,7 @@ static int reserve(struct peri_outbox *outbox) {
         compact(ring);
         return PERI_OK;
     }
-    return grow(outbox);
+    return grow(outbox, ring);
 }
 
 bool peri_outbox_extend(struct peri_outbox *outbox, const struct peri_block *block, uint32_t offset,

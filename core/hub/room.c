@@ -399,6 +399,7 @@ int peri_room_leave(struct peri_hub *hub, struct peri_conn *conn, struct peri_ro
         return PERI_E_CLOSED;
     }
     struct peri_joined **at = find_joined(conn, room), *joined = *at;
+    assert(joined); // to settle leaves no room
     *at = joined->m.next;
     remove_member(hub, room, &joined->m);
     free_info(hub, joined);
