@@ -145,6 +145,7 @@ uint32_t peri_conn_rtt_us(const struct peri_conn *conn);   ///< 0: none yet
 struct peri_outgoing {
     enum peri_opcode opcode; ///< PERI_OP_TEXT (valid UTF-8) or PERI_OP_BINARY
     struct peri_str payload; ///< borrowed
+    size_t before;           ///< bytes in front of payload that may be overwritten: for the header
 };
 
 /// Sends to one connection. Never dropped: over the hard limit the connection ends with 1013.

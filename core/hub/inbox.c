@@ -101,6 +101,7 @@ static int keep(struct peri_conn *conn, const struct peri_event *events, size_t 
         }
         chunk->events[i] = events[i];
         chunk->events[i].in_input = false;
+        chunk->events[i].before = 0;
         chunk->events[i].payload.ptr = to;
         to += payload.len;
     }

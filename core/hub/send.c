@@ -13,6 +13,7 @@ struct frame {
     enum peri_opcode opcode;
     uint8_t rsv;
     struct peri_str payload;
+    size_t before; ///< as of peri_outgoing
 };
 
 static size_t frame_bytes(const struct frame *frame) {
@@ -126,14 +127,14 @@ static int queue(struct peri_hub *hub, struct peri_conn *conn, const struct fram
 
 bool peri_conn_queue_control(struct peri_hub *hub, struct peri_conn *conn, enum peri_opcode opcode,
                              struct peri_str payload) {
-    const struct frame frame = {opcode, PLAIN, payload};
+    const struct frame frame = {opcode, PLAIN, payload, 0};
     bool gives_way = opcode == PERI_OP_PONG && conn->outbox.blocked;
     return queue(hub, conn, &frame, 0, gives_way ? TAG_PONG : TAG_DIRECT) == PERI_OK;
 }
 
 int peri_conn_queue_deflated(struct peri_hub *hub, struct peri_conn *conn,
                              const struct peri_outgoing *out, uint64_t most) {
-    const struct frame frame = {out->opcode, RSV1, out->payload};
+    const struct frame frame = {out->opcode, RSV1, out->payload, 0};
     if (peri_outbox_counted(&conn->outbox) + frame_bytes(&frame) > most) {
         return PERI_E_LIMIT;
     }
@@ -165,6 +166,23 @@ void peri_hub_ping(struct peri_hub *hub, peri_key key, struct peri_str payload) 
     }
 }
 
+/// Points at the whole frame. One piece costs the system less than two.
+/// @param header where it is made, if it can't be in front of the payload
+/// @return how many pieces
+static int point_at(struct iovec iov[2], uint8_t header[PERI_FRAME_HEADER_MAX],
+                    const struct frame *frame) {
+    uint8_t *payload = (uint8_t *)(uintptr_t)frame->payload.ptr; // only read
+    size_t header_bytes = peri_frame_header_bytes(frame->payload.len);
+    if (frame->before >= header_bytes) {
+        iov[0] = (struct iovec){payload - header_bytes, frame_bytes(frame)};
+        (void)encode(payload - header_bytes, frame);
+        return 1;
+    }
+    iov[0] = (struct iovec){header, encode(header, frame)};
+    iov[1] = (struct iovec){payload, frame->payload.len};
+    return 2;
+}
+
 /// Writes a large frame from where it lies, behind what is queued; only what the socket refuses
 /// is copied.
 /// @return PERI_OK; PERI_AGAIN: not now, queue it; PERI_E_MEMORY: part of it is on the wire and
@@ -178,12 +196,10 @@ static int write_directly(struct peri_hub *hub, struct peri_conn *conn, const st
         return PERI_AGAIN;
     }
     uint8_t header[PERI_FRAME_HEADER_MAX];
-    struct iovec iov[2] = {
-        {header, encode(header, frame)},
-        {(void *)(uintptr_t)frame->payload.ptr, frame->payload.len}, // writev reads only
-    };
+    struct iovec iov[2];
+    int pieces = point_at(iov, header, frame);
     size_t n = frame_bytes(frame);
-    size_t written = hub->ports.write(hub->ports.self, conn->transport, iov, 2);
+    size_t written = hub->ports.write(hub->ports.self, conn->transport, iov, pieces);
     if (written >= n) {
         return PERI_OK;
     }
@@ -202,7 +218,7 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
         return PERI_E_CLOSED;
     }
     uint64_t hard = peri_limits_outbox_hard(peri_hub_limits_of(hub, conn->script));
-    struct frame frame = {out->opcode, PLAIN, out->payload};
+    struct frame frame = {out->opcode, PLAIN, out->payload, out->before};
     if (frame_bytes(&frame) > hard) {
         return PERI_E_LIMIT;
     }
@@ -213,8 +229,7 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
     struct peri_str deflated;
     if (conn->deflater && peri_deflate_pays(hub, out->payload.len) &&
         peri_conn_deflate(hub, conn, out->payload, &deflated)) {
-        frame.rsv = RSV1;
-        frame.payload = deflated;
+        frame = (struct frame){out->opcode, RSV1, deflated, 0};
     }
     size_t n = frame_bytes(&frame);
     if (peri_outbox_counted(&conn->outbox) + n > hard) {

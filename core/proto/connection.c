@@ -422,6 +422,7 @@ static int take_whole(struct peri_connection *c, struct peri_span *in, struct pe
     *ev = (struct peri_event){
         .kind = text ? PERI_EV_TEXT : PERI_EV_BINARY,
         .in_input = true,
+        .before = (uint8_t)header_bytes, // 6 or 8
         .payload = {(const char *)payload, n},
     };
     return PERI_OK;

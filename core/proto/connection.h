@@ -22,6 +22,7 @@ enum peri_event_kind {
 struct peri_event {
     enum peri_event_kind kind;
     bool in_input;           ///< payload lies in the bytes that were fed, not in the connection
+    uint8_t before;          ///< bytes of its own header in front of payload, to be overwritten at will
     uint16_t close_code;     ///< PERI_EV_CLOSE: 1005 when the frame had none
     struct peri_str payload; ///< message, ping or pong data, or the close reason
 };

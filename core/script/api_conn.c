@@ -169,14 +169,24 @@ static enum peri_opcode check_kind(lua_State *L, const struct peri_vm *vm, int i
     return is_text ? PERI_OP_TEXT : PERI_OP_BINARY;
 }
 
-/// The handler's own text, which is valid.
-static bool was_heard(const struct peri_vm *vm, struct peri_str text) {
-    return vm->task && vm->task->heard.ptr == text.ptr && vm->task->heard.len == text.len;
+/// The handler's own message? Text of that is valid, and the host has it where its event is.
+/// @return false: it may be text that is none
+static bool was_heard(const struct peri_vm *vm, struct peri_outgoing *out) {
+    const struct peri_task *task = vm->task;
+    if (!task || task->heard.ptr != out->payload.ptr || task->heard.len != out->payload.len) {
+        return false;
+    }
+    if (!task->waited) {
+        const struct peri_event *event = &task->events[task->at - 1];
+        out->payload = event->payload;
+        out->before = event->before;
+    }
+    return task->heard_text;
 }
 
 int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_index,
                         struct peri_outgoing *out) {
-    out->opcode = check_kind(L, vm, kind_index);
+    *out = (struct peri_outgoing){.opcode = check_kind(L, vm, kind_index)};
     int type = lua_type(L, index);
     if (type == LUA_TTABLE) {
         // Our own JSON is UTF-8: it was checked string by string.
@@ -189,7 +199,7 @@ int peri_outgoing_check(lua_State *L, struct peri_vm *vm, int index, int kind_in
         luaL_typeerror(L, index, "string or table");
     }
     out->payload.ptr = lua_tolstring(L, index, &out->payload.len);
-    if (out->opcode == PERI_OP_TEXT && !was_heard(vm, out->payload) &&
+    if (!was_heard(vm, out) && out->opcode == PERI_OP_TEXT &&
         !peri_utf8_is_valid(out->payload.ptr, out->payload.len)) {
         luaL_error(L, "text must be valid UTF-8: send other bytes as \"binary\"");
     }

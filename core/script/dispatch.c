@@ -133,7 +133,7 @@ static enum peri_answer host_open(void *self, peri_key key, uint64_t exchange,
 
 // message -------------------------------------------------------------------------------------
 
-/// Bytes of text from which on it costs less to know it again than to check it again.
+/// Bytes of a message from which on it costs less to know it again than to check it again.
 enum { HEARD_LEAST = 512 };
 
 /// One message of the batch. A connection that its script has closed gets no more, and one that is held
@@ -149,10 +149,11 @@ static int message_prepare(lua_State *L, struct peri_task *task) {
         }
     }
     bool is_text = event->kind == PERI_EV_TEXT;
-    bool is_heard = is_text && event->payload.len >= HEARD_LEAST;
+    bool is_heard = event->payload.len >= HEARD_LEAST;
     if (is_heard) {
         // It stays below the function, so that nothing else can come to lie at its address meanwhile.
         task->heard = peri_str(peri_push_str(L, event->payload), event->payload.len);
+        task->heard_text = is_text;
     }
     peri_vm_push_handler(L, task->vm, PERI_ON_MESSAGE);
     peri_conn_push(L, task->key);

@@ -72,9 +72,10 @@ struct peri_task {
     struct peri_request *request;
     struct peri_req *req;     ///< the Lua value, until the task ends
     struct peri_timer *timer; ///< of a timer task
-    /// The text that came, the bytes of a Lua string that lives while its handler runs: checked, so
-    /// that sending it on need not check it again.
+    /// What came, the bytes of a Lua string that lives while its handler runs. It is sent on as the event
+    /// has it, while that is there; text was checked, and need not be again.
     struct peri_str heard;
+    bool heard_text;
 };
 
 /// Makes what every entry needs; once for a VM. May raise.

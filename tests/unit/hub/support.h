@@ -406,7 +406,7 @@ static inline size_t connect_to(uint32_t script) {
 }
 
 static inline struct peri_outgoing text_of(struct peri_str text) {
-    return (struct peri_outgoing){PERI_OP_TEXT, text};
+    return (struct peri_outgoing){PERI_OP_TEXT, text, 0};
 }
 
 static inline int send_str(size_t peer, struct peri_str text) {

@@ -35,7 +35,7 @@ static void test_a_send_is_compressed_from_deflate_min_on(void **state) {
         size_t a = connect_deflating(12, own);
         assert_int_equal(send_str(a, filler('1', MIN - 1)), PERI_OK);
         assert_int_equal(send_str(a, filler('2', MIN)), PERI_OK);
-        struct peri_outgoing binary = {PERI_OP_BINARY, filler('3', 5000)};
+        struct peri_outgoing binary = {PERI_OP_BINARY, filler('3', 5000), 0};
         assert_int_equal(peri_conn_send(world.hub, conn_of(a), &binary, false), PERI_OK);
         assert_int_equal(send_text(a, "4"), PERI_OK);
         turns();
@@ -60,7 +60,7 @@ static void test_what_gets_no_shorter_goes_plain(void **state) {
         seed = seed * 1103515245 + 12345;
         noise[i] = (char)(seed >> 16 & 0xff);
     }
-    struct peri_outgoing out = {PERI_OP_BINARY, peri_str(noise, sizeof noise)};
+    struct peri_outgoing out = {PERI_OP_BINARY, peri_str(noise, sizeof noise), 0};
     for (int own = 0; own <= 1; own++) {
         size_t a = connect_deflating(12, own);
         join(a, "r");

@@ -53,7 +53,7 @@ static void test_the_dirty_list_is_taken_once_a_turn_as_one_array(void **state) 
 static void test_binary_goes_as_binary(void **state) {
     (void)state;
     size_t a = connect_to(1);
-    struct peri_outgoing out = {PERI_OP_BINARY, peri_str("\0\1", 2)};
+    struct peri_outgoing out = {PERI_OP_BINARY, peri_str("\0\1", 2), 0};
     assert_int_equal(peri_conn_send(world.hub, conn_of(a), &out, false), PERI_OK);
     turns();
     assert_memory_equal(world.peers[a].wire.ptr, "\x82\x02\x00\x01", 4);
@@ -222,6 +222,31 @@ static void test_what_the_socket_refuses_of_a_large_send_is_copied(void **state)
         turns();
         open_window(a, SIZE_MAX);
         expect_wire(a, "T:L*20000 T:next ");
+    }
+}
+
+static void test_the_header_of_a_large_send_lies_in_front_of_it_where_there_is_room(void **state) {
+    (void)state;
+    enum { SIZE = 20000 };
+    static char bytes[8 + SIZE];
+    static const char header[] = {(char)0x81, 126, SIZE >> 8, SIZE & 0xff};
+    static const size_t windows[] = {SIZE_MAX, 0, 3, 10000};
+    for (size_t before = 0; before <= 8; before++) {
+        for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+            size_t a = connect_to(1);
+            struct peri_outgoing out = text_of(peri_str(bytes + 8, SIZE));
+            out.before = before;
+            memset(bytes, '-', 8);
+            memset(bytes + 8, 'L', SIZE);
+            world.peers[a].window = windows[i];
+            assert_int_equal(peri_conn_send(world.hub, conn_of(a), &out, false), PERI_OK);
+            memset(bytes + 8, 'x', SIZE); // what it needs it has
+            turns();
+            open_window(a, SIZE_MAX);
+            expect_wire(a, "T:L*20000 ");
+            assert_memory_equal(bytes, "----", 4);
+            assert_memory_equal(bytes + 4, before < 4 ? "----" : header, 4);
+        }
     }
 }
 
@@ -451,6 +476,7 @@ int main(void) {
         TEST(test_a_large_send_leaves_at_once_behind_what_is_corked),
         TEST(test_large_begins_at_16_kib),
         TEST(test_what_the_socket_refuses_of_a_large_send_is_copied),
+        TEST(test_the_header_of_a_large_send_lies_in_front_of_it_where_there_is_room),
         TEST(test_a_large_frame_that_cannot_be_finished_ends_the_connection),
         TEST(test_a_blocked_connection_holds_only_what_it_needs),
         TEST(test_an_old_cork_is_let_go_too),

@@ -224,7 +224,7 @@ static enum peri_answer send_own(struct world *w, size_t peer, enum event event,
                                  struct peri_str data) {
     (void)w;
     if (event == EVENT_MESSAGE) {
-        struct peri_outgoing out = {PERI_OP_TEXT, filler('o', 600)};
+        struct peri_outgoing out = {PERI_OP_TEXT, filler('o', 600), 0};
         bool own = data.ptr[0] == 'o';
         assert_true(peri_conn_send(world.hub, conn_of(peer), &out, own) >= PERI_OK);
     }
