@@ -61,7 +61,7 @@ static uint64_t due_ms(const struct peri_session *session) {
 static void set_timer(struct peri_session *session) {
     struct peri_server *server = session->server;
     uint64_t due = due_ms(session);
-    if (due != UINT64_MAX && (!peri_wheel_is_set(&session->timer) || session->timer.due_ms > due)) {
+    if (due != UINT64_MAX && peri_wheel_is_after(&server->wheel, &session->timer, due)) {
         peri_wheel_set(&server->wheel, &session->timer, due);
         peri_server_want_ticks(server);
     }
