@@ -301,7 +301,8 @@ uint64_t peri_http_due(const struct peri_session *session) {
         const struct peri_traits *traits = traits_of(session);
         return http->since_ms + (traits ? traits->limits : limits)->handler_wait_ms;
     }
-    case HTTP_REPLYING: return session->taken_ms + limits->stall_ms;
+    case HTTP_REPLYING:
+        return peri_since_due(session->taken, limits->stall_ms, peri_server_now(session->server));
     case HTTP_STREAMING: return peri_feed_due(session);
     case HTTP_OPENING: break;
     }

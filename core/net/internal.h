@@ -17,6 +17,7 @@
 #include "net/files.h"
 #include "net/poller.h"
 #include "net/server.h"
+#include "net/since.h"
 #include "net/socket_file.h"
 #include "net/stream.h"
 #include "net/watch.h"
@@ -90,34 +91,36 @@ struct peri_session {
     struct peri_server *server;
     struct peri_http *http; ///< until the 101 is written and `open` has returned
     struct peri_stream stream;
-    uint64_t taken_ms;    ///< when the socket last took bytes, or the peer was seen to
-    uint8_t stage;        ///< enum session_stage
-    uint8_t watched;      ///< what the socket is watched for
-    bool closing : 1;     ///< marked for the sweep
-    bool hangup : 1;      ///< no more events will come: read what is there, then it is lost
-    bool dead : 1;        ///< the socket takes nothing more
-    bool left : 1;        ///< a FIN was noticed while reading was paused
-    bool paused : 1;      ///< the hub takes no input
-    bool want_write : 1;  ///< the socket took less than it was offered
-    bool eof : 1;         ///< all was read
-    bool ended : 1;       ///< the connection has ended (docs/scripting.md: order and ends)
-    bool handshake : 1;   ///< a Close frame is last in its outbox
-    bool peer_closed : 1; ///< the peer's Close frame was read
-    bool failed : 1;      ///< what the peer sends is no longer understood
-    bool told : 1;        ///< of the host's end
-    bool refused : 1;     ///< turned away, and counted in server->refusals
+    struct peri_since taken; ///< the socket took bytes, the peer was seen to, or it was asked to
+    uint8_t stage;           ///< enum session_stage
+    uint8_t watched;         ///< what the socket is watched for
+    bool closing : 1;        ///< marked for the sweep
+    bool hangup : 1;         ///< no more events will come: read what is there, then it is lost
+    bool dead : 1;           ///< the socket takes nothing more
+    bool left : 1;           ///< a FIN was noticed while reading was paused
+    bool paused : 1;         ///< the hub takes no input
+    bool want_write : 1;     ///< the socket took less than it was offered
+    bool eof : 1;            ///< all was read
+    bool ended : 1;          ///< the connection has ended (docs/scripting.md: order and ends)
+    bool handshake : 1;      ///< a Close frame is last in its outbox
+    bool peer_closed : 1;    ///< the peer's Close frame was read
+    bool failed : 1;         ///< what the peer sends is no longer understood
+    bool told : 1;           ///< of the host's end
+    bool refused : 1;        ///< turned away, and counted in server->refusals
     int unacked; ///< bytes that the peer had not acknowledged when the socket was last full
 
-    peri_key key;      ///< 0: none yet
-    uint64_t quiet_ms; ///< since when nothing was heard, or a ping waits for its pong
+    peri_key key;            ///< 0: none yet
+    struct peri_since quiet; ///< nothing was heard, or a ping waits for its pong
     struct peri_connection ws;
     struct peri_backlog *backlog;
     struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
     struct peri_list work;        ///< in server->work or working, or linked to itself
     struct peri_list link;        ///< in server->sessions, then in server->closing
     struct peri_wheel_timer timer;
-    uint64_t since_ms; ///< of the end, or of lingering
-    uint64_t ping_ns;  ///< when the ping was queued that waits for its pong; 0: none
+    union {
+        struct peri_ping ping;       ///< SESSION_WS: that waits for its pong
+        struct peri_since lingering; ///< SESSION_LINGER
+    };
 };
 
 struct peri_server {
@@ -176,6 +179,10 @@ struct peri_server {
 
 static inline uint64_t peri_server_now(const struct peri_server *server) {
     return uv_now(&server->loop);
+}
+
+static inline struct peri_since peri_server_since_now(const struct peri_server *server) {
+    return peri_since(peri_server_now(server));
 }
 
 // server.c

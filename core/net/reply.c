@@ -76,7 +76,7 @@ static void end(struct draft *draft, struct peri_str body) {
         peri_session_close(draft->session);
     }
     http->phase = HTTP_REPLYING;
-    draft->session->taken_ms = peri_server_now(draft->session->server);
+    draft->session->taken = peri_server_since_now(draft->session->server);
 }
 
 /// Fields that are the host's to set.

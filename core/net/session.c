@@ -52,7 +52,9 @@ static uint64_t due_ms(const struct peri_session *session) {
     case SESSION_TLS: return session->http->since_ms + session->server->limits->head_ms;
     case SESSION_HTTP: return peri_http_due(session);
     case SESSION_WS: return peri_ws_due(session);
-    case SESSION_LINGER: return session->since_ms + session->server->limits->close_ms;
+    case SESSION_LINGER:
+        return peri_since_due(session->lingering, session->server->limits->close_ms,
+                              peri_server_now(session->server));
     }
     return UINT64_MAX;
 }
@@ -199,7 +201,7 @@ static bool read_once(struct peri_session *session) {
     if (n == 0) {
         return true;
     }
-    session->quiet_ms = peri_server_now(server);
+    session->quiet = peri_server_since_now(server);
     struct peri_span in = {server->buffer, n};
     read_proxy_header(session, &in);
     feed(session, &in);
@@ -328,7 +330,7 @@ static size_t note_sent(struct peri_session *session, int rc, size_t n) {
         return 0;
     }
     if (n > 0) {
-        session->taken_ms = peri_server_now(session->server);
+        session->taken = peri_server_since_now(session->server);
     }
     return n;
 }
@@ -377,7 +379,7 @@ bool peri_session_has_taken(struct peri_session *session) {
         return false;
     }
     session->unacked = unacked;
-    session->taken_ms = peri_server_now(session->server);
+    session->taken = peri_server_since_now(session->server);
     return true;
 }
 
@@ -386,7 +388,7 @@ void peri_session_linger(struct peri_session *session) {
     session->stage = SESSION_LINGER;
     peri_session_want_turn(session); // for the backlog, which may be what is handled just now
     session->want_write = false;
-    session->since_ms = peri_server_now(session->server);
+    session->lingering = peri_server_since_now(session->server);
     if (session->eof || session->left || session->dead) {
         peri_session_close(session);
     } else {
@@ -415,7 +417,8 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     session->http = http;
     session->stream = (struct peri_stream){tls, fd};
     session->stage = tls ? SESSION_TLS : SESSION_HTTP;
-    session->quiet_ms = session->taken_ms = http->since_ms = peri_server_now(server);
+    session->quiet = session->taken = peri_server_since_now(server);
+    http->since_ms = peri_server_now(server);
     peri_list_init(&session->work);
     peri_list_push(&server->sessions, &session->link);
     server->session_count++;
