@@ -89,11 +89,15 @@ struct peri_budget {
 struct peri_session {
     // What a write touches comes first: a broadcast finds it in few cache lines.
     struct peri_server *server;
-    struct peri_http *http; ///< until the 101 is written and `open` has returned
+    union {
+        struct peri_http *http; ///< has_http: until the 101 is written and `open` has returned
+        struct peri_backlog *backlog; ///< from then on; NULL: none
+    };
     struct peri_stream stream;
     struct peri_since taken; ///< the socket took bytes, the peer was seen to, or it was asked to
     uint8_t stage;           ///< enum session_stage
     uint8_t watched;         ///< what the socket is watched for
+    bool has_http : 1;       ///< in TLS, in HTTP, and at first as a WebSocket
     bool closing : 1;        ///< marked for the sweep
     bool hangup : 1;         ///< no more events will come: read what is there, then it is lost
     bool dead : 1;           ///< the socket takes nothing more
@@ -112,7 +116,6 @@ struct peri_session {
     peri_key key;            ///< 0: none yet
     struct peri_since quiet; ///< nothing was heard, or a ping waits for its pong
     struct peri_connection ws;
-    struct peri_backlog *backlog;
     struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
     struct peri_list work;        ///< in server->work or working, or linked to itself
     struct peri_list link;        ///< in server->sessions, then in server->closing
@@ -353,6 +356,7 @@ struct peri_http {
     uint8_t parsing;              ///< enum peri_request_stage, as last seen
     struct peri_list feed;        ///< in server->feed while streaming, or linked to itself
     struct peri_session *session; ///< once it streams
+    struct peri_backlog *backlog; ///< the session's, while that has this; NULL: none
     bool upgrade, head, close;    ///< of the present request; close: no other follows
     struct peri_str protocol;     ///< of the 101; lies in the request
 
@@ -370,7 +374,7 @@ struct peri_http {
 PERI_MUST_CHECK struct peri_http *peri_http_new(struct peri_server *server,
                                                 const struct peri_ip *ip);
 
-/// The session lets go of HTTP: what policy still answers is dropped.
+/// The session lets go of HTTP, if it has it still: what policy still answers is dropped.
 void peri_http_drop(struct peri_session *session);
 
 /// Takes bytes until a request is whole and routed.

@@ -118,8 +118,13 @@ static void feed(struct peri_session *session, struct peri_span *in) {
     }
 }
 
+/// Where its backlog is at present.
+static struct peri_backlog **backlog_of(struct peri_session *session) {
+    return session->has_http ? &session->http->backlog : &session->backlog;
+}
+
 static void feed_backlog(struct peri_session *session) {
-    struct peri_backlog *backlog = session->backlog;
+    struct peri_backlog *backlog = *backlog_of(session);
     if (!backlog) {
         return;
     }
@@ -128,7 +133,7 @@ static void feed_backlog(struct peri_session *session) {
     backlog->at = backlog->len - in.len;
     if (in.len == 0) {
         peri_free(backlog);
-        session->backlog = NULL;
+        *backlog_of(session) = NULL; // which may have moved meanwhile
     }
 }
 
@@ -142,7 +147,7 @@ static void keep(struct peri_session *session, const struct peri_span *in) {
     backlog->at = 0;
     backlog->len = in->len;
     memcpy(backlog->bytes, in->ptr, in->len);
-    session->backlog = backlog;
+    *backlog_of(session) = backlog;
 }
 
 /// There is nothing more to read: the peer's FIN, or an error.
@@ -213,7 +218,7 @@ static bool read_once(struct peri_session *session) {
 
 /// The socket has failed or the peer has reset it: what had arrived before still counts.
 static void read_rest(struct peri_session *session) {
-    if (!session->eof && !session->backlog && is_reading(session) && read_once(session)) {
+    if (!session->eof && !*backlog_of(session) && is_reading(session) && read_once(session)) {
         peri_session_want_turn(session);
     }
 }
@@ -284,7 +289,7 @@ void peri_session_on_ready(void *whom, unsigned events) {
     if (session->hangup) {
         peri_session_want_turn(session);
     } else if (events & PERI_READABLE) {
-        if (is_reading(session) && !session->backlog && !session->closing) {
+        if (is_reading(session) && !*backlog_of(session) && !session->closing) {
             (void)read_once(session);
         }
     } else if (events & PERI_HANGUP) {
@@ -404,8 +409,9 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     if (!http || (listener->tls && !tls)) {
         peri_log(PERI_LOG_ERROR, "out of memory: a connection is refused");
         if (http) {
-            session->http = http;
             session->server = server;
+            session->http = http;
+            session->has_http = true;
             peri_http_drop(session);
         }
         peri_tls_free(tls);
@@ -415,6 +421,7 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     }
     session->server = server;
     session->http = http;
+    session->has_http = true;
     session->stream = (struct peri_stream){tls, fd};
     session->stage = tls ? SESSION_TLS : SESSION_HTTP;
     session->quiet = session->taken = peri_server_since_now(server);

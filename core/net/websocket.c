@@ -133,7 +133,7 @@ void peri_ws_eof(struct peri_session *session) {
 
 /// What a 101 left unwritten goes first. @return true when nothing of it is left
 static bool write_head(struct peri_session *session) {
-    if (!session->http) {
+    if (!session->has_http) {
         return true;
     }
     if (!peri_http_write(session)) {
@@ -206,7 +206,7 @@ void peri_ws_finish(struct peri_session *session) {
     struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
     bool written = !conn || (peri_outbox_is_empty(peri_conn_outbox(conn)) &&
                              !peri_stream_is_full(&session->stream));
-    if (!session->ended || (!session->dead && (session->http || !written))) {
+    if (!session->ended || (!session->dead && (session->has_http || !written))) {
         return;
     }
     if (session->eof || session->dead) {
