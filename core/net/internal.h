@@ -2,7 +2,7 @@
 //
 // Rules that hold everywhere here:
 // - Ports are called in the midst of handlers, so they only mark; what follows is done by the
-//   session's turn (peri_session_turn), which the server runs for each session on its work list.
+//   session's turn (peri_session_turn), which the server runs for each session in its queue.
 // - A session is freed by the sweep at the end of a turn only: peri_session_close marks it, and
 //   whoever called out asks session->closing afterwards.
 #pragma once
@@ -110,15 +110,16 @@ struct peri_session {
     bool peer_closed : 1;    ///< the peer's Close frame was read
     bool failed : 1;         ///< what the peer sends is no longer understood
     bool told : 1;           ///< of the host's end
+    bool queued : 1;         ///< it is in server->turns, and not freed while it is
     bool refused : 1;        ///< turned away, and counted in server->refusals
     int unacked; ///< bytes that the peer had not acknowledged when the socket was last full
 
     peri_key key;            ///< 0: none yet
     struct peri_since quiet; ///< nothing was heard, or a ping waits for its pong
     struct peri_connection ws;
-    struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
-    struct peri_list work;        ///< in server->work or working, or linked to itself
-    struct peri_list link;        ///< in server->sessions, then in server->closing
+    struct peri_address_use *use;   ///< that it counts for; NULL: none, or nobody counts
+    struct peri_session *next_turn; ///< behind it in server->turns
+    struct peri_list link;          ///< in server->sessions, then in server->closing
     struct peri_wheel_timer timer;
     union {
         struct peri_ping ping;       ///< SESSION_WS: that waits for its pong
@@ -155,7 +156,7 @@ struct peri_server {
     uint16_t port;                ///< of peri_server_port
     struct peri_control_socket control;
     struct peri_list sessions;
-    struct peri_list work, working; ///< sessions that want a turn; those that get it now
+    struct peri_session *turns, *last_turn; ///< who want a turn, the first and the last
     struct peri_list closing;
     struct peri_list feed; ///< what streams, by peri_http.feed
     size_t feed_count;
@@ -202,7 +203,10 @@ void peri_server_finish_work(struct peri_server *server);
 /// The wheel has a timer: its ticks are needed.
 void peri_server_want_ticks(struct peri_server *server);
 
-/// Closes what peri_session_close marked.
+/// Gives each session that wants a turn its turn. What is added meanwhile comes next time.
+void peri_server_turns(struct peri_server *server);
+
+/// Frees what peri_session_close marked; what still is in the queue for a turn, at a later time.
 void peri_server_sweep(struct peri_server *server);
 
 // drain.c

@@ -318,9 +318,18 @@ void peri_session_turn(struct peri_session *session) {
 }
 
 void peri_session_want_turn(struct peri_session *session) {
-    if (!session->closing && peri_list_is_empty(&session->work)) {
-        peri_list_push(&session->server->work, &session->work);
+    struct peri_server *server = session->server;
+    if (session->closing || session->queued) {
+        return;
     }
+    session->queued = true;
+    session->next_turn = NULL;
+    if (server->turns) {
+        server->last_turn->next_turn = session;
+    } else {
+        server->turns = session;
+    }
+    server->last_turn = session;
 }
 
 static void fail_socket(struct peri_session *session) {
@@ -426,7 +435,6 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     session->stage = tls ? SESSION_TLS : SESSION_HTTP;
     session->quiet = session->taken = peri_server_since_now(server);
     http->since_ms = peri_server_now(server);
-    peri_list_init(&session->work);
     peri_list_push(&server->sessions, &session->link);
     server->session_count++;
     if (refused) {
@@ -446,13 +454,12 @@ void peri_session_close(struct peri_session *session) {
     }
     session->closing = true;
     peri_wheel_unset(&session->server->wheel, &session->timer);
-    peri_list_remove(&session->work);
     peri_list_remove(&session->link);
     peri_list_push(&session->server->closing, &session->link);
 }
 
 void peri_session_release(struct peri_session *session) {
-    assert(session->closing);
+    assert(session->closing && !session->queued);
     peri_list_remove(&session->link);
     session->server->session_count--;
     session->server->refusals -= session->refused;
