@@ -87,44 +87,43 @@ struct peri_budget {
 };
 
 struct peri_session {
-    // What a write touches comes first: a broadcast finds it in few cache lines.
+    // One cache line of what writing touches: a broadcast finds it there.
     struct peri_server *server;
-    union {
-        struct peri_http *http; ///< has_http: until the 101 is written and `open` has returned
-        struct peri_backlog *backlog; ///< from then on; NULL: none
-    };
     struct peri_stream stream;
-    struct peri_since taken; ///< the socket took bytes, the peer was seen to, or it was asked to
-    uint8_t stage;           ///< enum session_stage
-    uint8_t watched;         ///< what the socket is watched for
-    bool has_http : 1;       ///< in TLS, in HTTP, and at first as a WebSocket
-    bool closing : 1;        ///< marked for the sweep
-    bool hangup : 1;         ///< no more events will come: read what is there, then it is lost
-    bool dead : 1;           ///< the socket takes nothing more
-    bool left : 1;           ///< a FIN was noticed while reading was paused
-    bool paused : 1;         ///< the hub takes no input
-    bool want_write : 1;     ///< the socket took less than it was offered
-    bool eof : 1;            ///< all was read
-    bool ended : 1;          ///< the connection has ended (docs/scripting.md: order and ends)
-    bool handshake : 1;      ///< a Close frame is last in its outbox
-    bool peer_closed : 1;    ///< the peer's Close frame was read
-    bool failed : 1;         ///< what the peer sends is no longer understood
-    bool told : 1;           ///< of the host's end
-    bool queued : 1;         ///< it is in server->turns, and not freed while it is
-    bool refused : 1;        ///< turned away, and counted in server->refusals
-    int unacked; ///< bytes that the peer had not acknowledged when the socket was last full
-
     peri_key key;            ///< 0: none yet
+    struct peri_since taken; ///< the socket took bytes, the peer was seen to, or it was asked to
     struct peri_since quiet; ///< nothing was heard, or a ping waits for its pong
-    struct peri_connection ws;
-    struct peri_address_use *use;   ///< that it counts for; NULL: none, or nobody counts
-    struct peri_session *next_turn; ///< behind it in server->turns
-    struct peri_list link;          ///< in server->sessions, then in server->closing
-    struct peri_wheel_timer timer;
     union {
         struct peri_ping ping;       ///< SESSION_WS: that waits for its pong
         struct peri_since lingering; ///< SESSION_LINGER
     };
+    uint8_t stage;        ///< enum session_stage
+    uint8_t watched;      ///< what the socket is watched for
+    bool has_http : 1;    ///< in TLS, in HTTP, and at first as a WebSocket
+    bool closing : 1;     ///< marked for the sweep
+    bool hangup : 1;      ///< no more events will come: read what is there, then it is lost
+    bool dead : 1;        ///< the socket takes nothing more
+    bool left : 1;        ///< a FIN was noticed while reading was paused
+    bool paused : 1;      ///< the hub takes no input
+    bool want_write : 1;  ///< the socket took less than it was offered
+    bool eof : 1;         ///< all was read
+    bool ended : 1;       ///< the connection has ended (docs/scripting.md: order and ends)
+    bool handshake : 1;   ///< a Close frame is last in its outbox
+    bool peer_closed : 1; ///< the peer's Close frame was read
+    bool failed : 1;      ///< what the peer sends is no longer understood
+    bool told : 1;        ///< of the host's end
+    bool queued : 1;      ///< it is in server->turns, and not freed while it is
+    bool refused : 1;     ///< turned away, and counted in server->refusals
+    struct peri_session *next_turn; ///< behind it in server->turns
+    union {
+        struct peri_http *http; ///< has_http: until the 101 is written and `open` has returned
+        struct peri_backlog *backlog; ///< from then on; NULL: none
+    };
+
+    struct peri_connection ws;
+    struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
+    struct peri_list link;        ///< in server->sessions, then in server->closing
+    struct peri_wheel_timer timer;
 };
 
 struct peri_server {

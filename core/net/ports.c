@@ -104,7 +104,7 @@ static void port_flush(void *self, struct peri_conn *const *conns, size_t n) {
             peri_conn_prefetch(conns[i + 2]);
         }
         if (i + 1 < n) {
-            peri_prefetch(peri_conn_transport(conns[i + 1]), offsetof(struct peri_session, key));
+            peri_prefetch(peri_conn_transport(conns[i + 1]), offsetof(struct peri_session, ws));
         }
         struct peri_session *session = peri_conn_transport(conns[i]);
         if (session) {

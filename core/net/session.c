@@ -9,7 +9,14 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/prefetch.h"
 #include "net/internal.h"
+
+// An idle connection is a session and a peri_conn: what is added here is added once a connection.
+_Static_assert(sizeof(struct peri_session) - sizeof(struct peri_connection) <= 112,
+               "net has 112 bytes for a connection");
+_Static_assert(offsetof(struct peri_session, ws) <= PERI_CACHE_LINE,
+               "what a write touches fits into a cache line");
 
 /// False while what was read must wait: for a handler, for an answer to be written.
 static bool is_reading(const struct peri_session *session) {
@@ -384,15 +391,15 @@ static int unacked_bytes(const struct peri_session *session) {
 }
 
 void peri_session_note_full(struct peri_session *session) {
-    session->unacked = unacked_bytes(session);
+    session->stream.unacked = unacked_bytes(session);
 }
 
 bool peri_session_has_taken(struct peri_session *session) {
     int unacked = unacked_bytes(session);
-    if (unacked >= session->unacked) {
+    if (unacked >= session->stream.unacked) {
         return false;
     }
-    session->unacked = unacked;
+    session->stream.unacked = unacked;
     session->taken = peri_server_since_now(session->server);
     return true;
 }
@@ -431,7 +438,7 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     session->server = server;
     session->http = http;
     session->has_http = true;
-    session->stream = (struct peri_stream){tls, fd};
+    session->stream = (struct peri_stream){.tls = tls, .fd = fd};
     session->stage = tls ? SESSION_TLS : SESSION_HTTP;
     session->quiet = session->taken = peri_server_since_now(server);
     http->since_ms = peri_server_now(server);
