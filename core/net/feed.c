@@ -63,7 +63,7 @@ static void say(struct peri_session *session, struct peri_str text) {
     struct peri_http *http = session->http;
     uint64_t now = peri_server_now(session->server);
     if (http->out.len == 0) {
-        session->taken_ms = now; // from here on it may stall
+        session->taken = peri_since(now); // from here on it may stall
     }
     http->since_ms = now;
     if (http->out.len + text.len > WAITING_MAX ||
@@ -89,8 +89,10 @@ void peri_server_publish(struct peri_server *server, struct peri_str event) {
 
 uint64_t peri_feed_due(const struct peri_session *session) {
     const struct peri_http *http = session->http;
-    return http->out.len > 0 ? session->taken_ms + session->server->limits->stall_ms
-                             : http->since_ms + QUIET_MS;
+    const struct peri_server *server = session->server;
+    return http->out.len > 0
+               ? peri_since_due(session->taken, server->limits->stall_ms, peri_server_now(server))
+               : http->since_ms + QUIET_MS;
 }
 
 void peri_feed_late(struct peri_session *session) {

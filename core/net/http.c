@@ -1,5 +1,6 @@
 // A session as HTTP: one request at a time, from its first byte to its answer's last. Which of
 // script, file and refusal answers.
+#include <assert.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -54,10 +55,10 @@ static void end_request(struct peri_session *session) {
 }
 
 void peri_http_drop(struct peri_session *session) {
-    struct peri_http *http = session->http;
-    if (!http) {
+    if (!session->has_http) {
         return;
     }
+    struct peri_http *http = session->http;
     if (http->opened != 0 && session->key == 0) {
         const struct peri_policy *policy = session->server->policy;
         policy->abandon(policy->self, http->script, http->opened);
@@ -69,8 +70,9 @@ void peri_http_drop(struct peri_session *session) {
     peri_free(http->proxy);
     peri_deflater_free(http->deflater);
     peri_inflater_free(http->inflater);
+    session->has_http = false;
+    session->backlog = http->backlog;
     peri_free(http);
-    session->http = NULL;
 }
 
 /// The traits of the request's script; NULL without a route.
@@ -266,6 +268,7 @@ void peri_http_input(struct peri_session *session, struct peri_span *in) {
 
 void peri_http_turn(struct peri_session *session) {
     struct peri_http *http = session->http;
+    assert(session->has_http);
     if (http->phase == HTTP_OPENING) {
         peri_http_open(session);
     } else if (http->phase == HTTP_REPLYING || http->out.len > 0) {
@@ -301,7 +304,8 @@ uint64_t peri_http_due(const struct peri_session *session) {
         const struct peri_traits *traits = traits_of(session);
         return http->since_ms + (traits ? traits->limits : limits)->handler_wait_ms;
     }
-    case HTTP_REPLYING: return session->taken_ms + limits->stall_ms;
+    case HTTP_REPLYING:
+        return peri_since_due(session->taken, limits->stall_ms, peri_server_now(session->server));
     case HTTP_STREAMING: return peri_feed_due(session);
     case HTTP_OPENING: break;
     }

@@ -2,7 +2,7 @@
 //
 // Rules that hold everywhere here:
 // - Ports are called in the midst of handlers, so they only mark; what follows is done by the
-//   session's turn (peri_session_turn), which the server runs for each session on its work list.
+//   session's turn (peri_session_turn), which the server runs for each session in its queue.
 // - A session is freed by the sweep at the end of a turn only: peri_session_close marks it, and
 //   whoever called out asks session->closing afterwards.
 #pragma once
@@ -17,6 +17,7 @@
 #include "net/files.h"
 #include "net/poller.h"
 #include "net/server.h"
+#include "net/since.h"
 #include "net/socket_file.h"
 #include "net/stream.h"
 #include "net/watch.h"
@@ -86,13 +87,19 @@ struct peri_budget {
 };
 
 struct peri_session {
-    // What a write touches comes first: a broadcast finds it in few cache lines.
+    // One cache line of what writing touches: a broadcast finds it there.
     struct peri_server *server;
-    struct peri_http *http; ///< until the 101 is written and `open` has returned
     struct peri_stream stream;
-    uint64_t taken_ms;    ///< when the socket last took bytes, or the peer was seen to
+    peri_key key;            ///< 0: none yet
+    struct peri_since taken; ///< the socket took bytes, the peer was seen to, or it was asked to
+    struct peri_since quiet; ///< nothing was heard, or a ping waits for its pong
+    union {
+        struct peri_ping ping;       ///< SESSION_WS: that waits for its pong
+        struct peri_since lingering; ///< SESSION_LINGER
+    };
     uint8_t stage;        ///< enum session_stage
     uint8_t watched;      ///< what the socket is watched for
+    bool has_http : 1;    ///< in TLS, in HTTP, and at first as a WebSocket
     bool closing : 1;     ///< marked for the sweep
     bool hangup : 1;      ///< no more events will come: read what is there, then it is lost
     bool dead : 1;        ///< the socket takes nothing more
@@ -105,19 +112,18 @@ struct peri_session {
     bool peer_closed : 1; ///< the peer's Close frame was read
     bool failed : 1;      ///< what the peer sends is no longer understood
     bool told : 1;        ///< of the host's end
+    bool queued : 1;      ///< it is in server->turns, and not freed while it is
     bool refused : 1;     ///< turned away, and counted in server->refusals
-    int unacked; ///< bytes that the peer had not acknowledged when the socket was last full
+    struct peri_session *next_turn; ///< behind it in server->turns
+    union {
+        struct peri_http *http; ///< has_http: until the 101 is written and `open` has returned
+        struct peri_backlog *backlog; ///< from then on; NULL: none
+    };
 
-    peri_key key;      ///< 0: none yet
-    uint64_t quiet_ms; ///< since when nothing was heard, or a ping waits for its pong
     struct peri_connection ws;
-    struct peri_backlog *backlog;
     struct peri_address_use *use; ///< that it counts for; NULL: none, or nobody counts
-    struct peri_list work;        ///< in server->work or working, or linked to itself
     struct peri_list link;        ///< in server->sessions, then in server->closing
     struct peri_wheel_timer timer;
-    uint64_t since_ms; ///< of the end, or of lingering
-    uint64_t ping_ns;  ///< when the ping was queued that waits for its pong; 0: none
 };
 
 struct peri_server {
@@ -149,7 +155,7 @@ struct peri_server {
     uint16_t port;                ///< of peri_server_port
     struct peri_control_socket control;
     struct peri_list sessions;
-    struct peri_list work, working; ///< sessions that want a turn; those that get it now
+    struct peri_session *turns, *last_turn; ///< who want a turn, the first and the last
     struct peri_list closing;
     struct peri_list feed; ///< what streams, by peri_http.feed
     size_t feed_count;
@@ -178,6 +184,10 @@ static inline uint64_t peri_server_now(const struct peri_server *server) {
     return uv_now(&server->loop);
 }
 
+static inline struct peri_since peri_server_since_now(const struct peri_server *server) {
+    return peri_since(peri_server_now(server));
+}
+
 // server.c
 
 /// The ports, for peri_hub_set_ports (ports.c).
@@ -192,7 +202,10 @@ void peri_server_finish_work(struct peri_server *server);
 /// The wheel has a timer: its ticks are needed.
 void peri_server_want_ticks(struct peri_server *server);
 
-/// Closes what peri_session_close marked.
+/// Gives each session that wants a turn its turn. What is added meanwhile comes next time.
+void peri_server_turns(struct peri_server *server);
+
+/// Frees what peri_session_close marked; what still is in the queue for a turn, at a later time.
 void peri_server_sweep(struct peri_server *server);
 
 // drain.c
@@ -346,6 +359,7 @@ struct peri_http {
     uint8_t parsing;              ///< enum peri_request_stage, as last seen
     struct peri_list feed;        ///< in server->feed while streaming, or linked to itself
     struct peri_session *session; ///< once it streams
+    struct peri_backlog *backlog; ///< the session's, while that has this; NULL: none
     bool upgrade, head, close;    ///< of the present request; close: no other follows
     struct peri_str protocol;     ///< of the 101; lies in the request
 
@@ -363,7 +377,7 @@ struct peri_http {
 PERI_MUST_CHECK struct peri_http *peri_http_new(struct peri_server *server,
                                                 const struct peri_ip *ip);
 
-/// The session lets go of HTTP: what policy still answers is dropped.
+/// The session lets go of HTTP, if it has it still: what policy still answers is dropped.
 void peri_http_drop(struct peri_session *session);
 
 /// Takes bytes until a request is whole and routed.

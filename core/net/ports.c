@@ -104,7 +104,7 @@ static void port_flush(void *self, struct peri_conn *const *conns, size_t n) {
             peri_conn_prefetch(conns[i + 2]);
         }
         if (i + 1 < n) {
-            peri_prefetch(peri_conn_transport(conns[i + 1]), offsetof(struct peri_session, key));
+            peri_prefetch(peri_conn_transport(conns[i + 1]), offsetof(struct peri_session, ws));
         }
         struct peri_session *session = peri_conn_transport(conns[i]);
         if (session) {
@@ -126,7 +126,7 @@ static size_t port_write(void *self, void *transport, const struct iovec *iov, i
     size_t taken = peri_session_send(session, iov, n);
     if ((taken < offered || peri_stream_is_full(&session->stream)) && !session->dead) {
         session->want_write = true;
-        session->taken_ms = peri_server_now(session->server);
+        session->taken = peri_server_since_now(session->server);
         peri_session_note_full(session);
         peri_session_want_turn(session);
     }
@@ -143,7 +143,7 @@ static void port_ended(void *self, void *transport, bool handshake) {
     struct peri_session *session = transport;
     session->ended = true;
     session->handshake = handshake;
-    session->since_ms = peri_server_now(server);
+    session->taken = peri_server_since_now(server); // close_s begins, if nothing is taken later
     peri_session_want_turn(session);
 }
 

@@ -1,4 +1,5 @@
 // Answers to HTTP requests: how they are worded, and how they get out. RFC 9110, RFC 9112
+#include <assert.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -76,7 +77,7 @@ static void end(struct draft *draft, struct peri_str body) {
         peri_session_close(draft->session);
     }
     http->phase = HTTP_REPLYING;
-    draft->session->taken_ms = peri_server_now(draft->session->server);
+    draft->session->taken = peri_server_since_now(draft->session->server);
 }
 
 /// Fields that are the host's to set.
@@ -274,6 +275,7 @@ static bool send_out(struct peri_session *session) {
 
 bool peri_http_write(struct peri_session *session) {
     struct peri_http *http = session->http;
+    assert(session->has_http);
     size_t budget = FILE_A_TURN;
     bool whole = true; // the file, as it was
     while (!session->dead && whole) {

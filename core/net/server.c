@@ -46,40 +46,45 @@ static void on_idle(uv_idle_t *idle) {
     (void)idle; // it is there so that the loop does not wait
 }
 
-/// Gives each session on the work list its turn. What is added meanwhile comes next time.
-static void run_work(struct peri_server *server) {
-    struct peri_list *now = &server->working;
-    assert(peri_list_is_empty(now));
-    while (!peri_list_is_empty(&server->work)) {
-        struct peri_list *item = server->work.next;
-        peri_list_remove(item);
-        peri_list_push(now, item);
-    }
-    while (!peri_list_is_empty(now)) {
-        struct peri_session *session = PERI_CONTAINER(now->next, struct peri_session, work);
-        peri_list_remove(&session->work);
-        peri_session_turn(session);
+void peri_server_turns(struct peri_server *server) {
+    struct peri_session *next = server->turns;
+    server->turns = NULL;
+    while (next) {
+        struct peri_session *session = next;
+        next = session->next_turn; // closed by what runs now, maybe, but there until the sweep
+        session->queued = false;
+        if (!session->closing) {
+            peri_session_turn(session);
+        }
     }
 }
 
 void peri_server_sweep(struct peri_server *server) {
-    while (!peri_list_is_empty(&server->closing)) {
-        peri_session_release(PERI_CONTAINER(server->closing.next, struct peri_session, link));
+    for (struct peri_list *at = server->closing.next, *next; at != &server->closing; at = next) {
+        struct peri_session *session = PERI_CONTAINER(at, struct peri_session, link);
+        next = at->next;
+        if (!session->queued) {
+            peri_session_release(session);
+        }
     }
 }
 
 /// The end of a round of the loop. libuv before 1.45 runs timers ahead of the poll, so this is
 /// called after both: what a timer did must go out before the loop waits.
 static void turn(struct peri_server *server) {
-    run_work(server);
+    if (server->turns) { // as a rule there are none, and none to be freed
+        peri_server_turns(server);
+    }
     bool more = peri_control_turn(server);
     server->turn_asked = false;
     more = peri_hub_turn(server->hub) || more;
-    peri_server_sweep(server);
+    if (!peri_list_is_empty(&server->closing)) {
+        peri_server_sweep(server);
+    }
     if (peri_log_waits() && !uv_is_active((uv_handle_t *)&server->log)) {
         (void)uv_timer_start(&server->log, on_log, LOG_TICK_MS, 0);
     }
-    if (more || server->turn_asked || server->wake_late || !peri_list_is_empty(&server->work)) {
+    if (more || server->turn_asked || server->wake_late || server->turns) {
         (void)uv_idle_start(&server->idle, on_idle);
     } else {
         (void)uv_idle_stop(&server->idle);
@@ -172,8 +177,6 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     server->hub = options->hub;
     server->wake_at_ns = UINT64_MAX;
     peri_list_init(&server->sessions);
-    peri_list_init(&server->work);
-    peri_list_init(&server->working);
     peri_list_init(&server->closing);
     peri_list_init(&server->feed);
     peri_addresses_init(&server->uses);
@@ -289,6 +292,7 @@ static void end_all(struct peri_server *server) {
     while (!peri_list_is_empty(&server->sessions)) {
         peri_session_close(PERI_CONTAINER(server->sessions.next, struct peri_session, link));
     }
+    peri_server_turns(server); // nobody gets one: it takes them out of the queue
     peri_server_sweep(server);
     (void)uv_timer_stop(&server->drain);
     peri_server_finish_work(server);

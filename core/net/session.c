@@ -9,7 +9,14 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/prefetch.h"
 #include "net/internal.h"
+
+// An idle connection is a session and a peri_conn: what is added here is added once a connection.
+_Static_assert(sizeof(struct peri_session) - sizeof(struct peri_connection) <= 112,
+               "net has 112 bytes for a connection");
+_Static_assert(offsetof(struct peri_session, ws) <= PERI_CACHE_LINE,
+               "what a write touches fits into a cache line");
 
 /// False while what was read must wait: for a handler, for an answer to be written.
 static bool is_reading(const struct peri_session *session) {
@@ -52,7 +59,9 @@ static uint64_t due_ms(const struct peri_session *session) {
     case SESSION_TLS: return session->http->since_ms + session->server->limits->head_ms;
     case SESSION_HTTP: return peri_http_due(session);
     case SESSION_WS: return peri_ws_due(session);
-    case SESSION_LINGER: return session->since_ms + session->server->limits->close_ms;
+    case SESSION_LINGER:
+        return peri_since_due(session->lingering, session->server->limits->close_ms,
+                              peri_server_now(session->server));
     }
     return UINT64_MAX;
 }
@@ -61,7 +70,7 @@ static uint64_t due_ms(const struct peri_session *session) {
 static void set_timer(struct peri_session *session) {
     struct peri_server *server = session->server;
     uint64_t due = due_ms(session);
-    if (due != UINT64_MAX && (!peri_wheel_is_set(&session->timer) || session->timer.due_ms > due)) {
+    if (due != UINT64_MAX && peri_wheel_is_after(&server->wheel, &session->timer, due)) {
         peri_wheel_set(&server->wheel, &session->timer, due);
         peri_server_want_ticks(server);
     }
@@ -116,8 +125,13 @@ static void feed(struct peri_session *session, struct peri_span *in) {
     }
 }
 
+/// Where its backlog is at present.
+static struct peri_backlog **backlog_of(struct peri_session *session) {
+    return session->has_http ? &session->http->backlog : &session->backlog;
+}
+
 static void feed_backlog(struct peri_session *session) {
-    struct peri_backlog *backlog = session->backlog;
+    struct peri_backlog *backlog = *backlog_of(session);
     if (!backlog) {
         return;
     }
@@ -126,7 +140,7 @@ static void feed_backlog(struct peri_session *session) {
     backlog->at = backlog->len - in.len;
     if (in.len == 0) {
         peri_free(backlog);
-        session->backlog = NULL;
+        *backlog_of(session) = NULL; // which may have moved meanwhile
     }
 }
 
@@ -140,7 +154,7 @@ static void keep(struct peri_session *session, const struct peri_span *in) {
     backlog->at = 0;
     backlog->len = in->len;
     memcpy(backlog->bytes, in->ptr, in->len);
-    session->backlog = backlog;
+    *backlog_of(session) = backlog;
 }
 
 /// There is nothing more to read: the peer's FIN, or an error.
@@ -199,7 +213,7 @@ static bool read_once(struct peri_session *session) {
     if (n == 0) {
         return true;
     }
-    session->quiet_ms = peri_server_now(server);
+    session->quiet = peri_server_since_now(server);
     struct peri_span in = {server->buffer, n};
     read_proxy_header(session, &in);
     feed(session, &in);
@@ -211,7 +225,7 @@ static bool read_once(struct peri_session *session) {
 
 /// The socket has failed or the peer has reset it: what had arrived before still counts.
 static void read_rest(struct peri_session *session) {
-    if (!session->eof && !session->backlog && is_reading(session) && read_once(session)) {
+    if (!session->eof && !*backlog_of(session) && is_reading(session) && read_once(session)) {
         peri_session_want_turn(session);
     }
 }
@@ -282,7 +296,7 @@ void peri_session_on_ready(void *whom, unsigned events) {
     if (session->hangup) {
         peri_session_want_turn(session);
     } else if (events & PERI_READABLE) {
-        if (is_reading(session) && !session->backlog && !session->closing) {
+        if (is_reading(session) && !*backlog_of(session) && !session->closing) {
             (void)read_once(session);
         }
     } else if (events & PERI_HANGUP) {
@@ -311,9 +325,18 @@ void peri_session_turn(struct peri_session *session) {
 }
 
 void peri_session_want_turn(struct peri_session *session) {
-    if (!session->closing && peri_list_is_empty(&session->work)) {
-        peri_list_push(&session->server->work, &session->work);
+    struct peri_server *server = session->server;
+    if (session->closing || session->queued) {
+        return;
     }
+    session->queued = true;
+    session->next_turn = NULL;
+    if (server->turns) {
+        server->last_turn->next_turn = session;
+    } else {
+        server->turns = session;
+    }
+    server->last_turn = session;
 }
 
 static void fail_socket(struct peri_session *session) {
@@ -328,7 +351,7 @@ static size_t note_sent(struct peri_session *session, int rc, size_t n) {
         return 0;
     }
     if (n > 0) {
-        session->taken_ms = peri_server_now(session->server);
+        session->taken = peri_server_since_now(session->server);
     }
     return n;
 }
@@ -368,16 +391,16 @@ static int unacked_bytes(const struct peri_session *session) {
 }
 
 void peri_session_note_full(struct peri_session *session) {
-    session->unacked = unacked_bytes(session);
+    session->stream.unacked = unacked_bytes(session);
 }
 
 bool peri_session_has_taken(struct peri_session *session) {
     int unacked = unacked_bytes(session);
-    if (unacked >= session->unacked) {
+    if (unacked >= session->stream.unacked) {
         return false;
     }
-    session->unacked = unacked;
-    session->taken_ms = peri_server_now(session->server);
+    session->stream.unacked = unacked;
+    session->taken = peri_server_since_now(session->server);
     return true;
 }
 
@@ -386,7 +409,7 @@ void peri_session_linger(struct peri_session *session) {
     session->stage = SESSION_LINGER;
     peri_session_want_turn(session); // for the backlog, which may be what is handled just now
     session->want_write = false;
-    session->since_ms = peri_server_now(session->server);
+    session->lingering = peri_server_since_now(session->server);
     if (session->eof || session->left || session->dead) {
         peri_session_close(session);
     } else {
@@ -402,8 +425,9 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     if (!http || (listener->tls && !tls)) {
         peri_log(PERI_LOG_ERROR, "out of memory: a connection is refused");
         if (http) {
-            session->http = http;
             session->server = server;
+            session->http = http;
+            session->has_http = true;
             peri_http_drop(session);
         }
         peri_tls_free(tls);
@@ -413,10 +437,11 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
     }
     session->server = server;
     session->http = http;
-    session->stream = (struct peri_stream){tls, fd};
+    session->has_http = true;
+    session->stream = (struct peri_stream){.tls = tls, .fd = fd};
     session->stage = tls ? SESSION_TLS : SESSION_HTTP;
-    session->quiet_ms = session->taken_ms = http->since_ms = peri_server_now(server);
-    peri_list_init(&session->work);
+    session->quiet = session->taken = peri_server_since_now(server);
+    http->since_ms = peri_server_now(server);
     peri_list_push(&server->sessions, &session->link);
     server->session_count++;
     if (refused) {
@@ -436,13 +461,12 @@ void peri_session_close(struct peri_session *session) {
     }
     session->closing = true;
     peri_wheel_unset(&session->server->wheel, &session->timer);
-    peri_list_remove(&session->work);
     peri_list_remove(&session->link);
     peri_list_push(&session->server->closing, &session->link);
 }
 
 void peri_session_release(struct peri_session *session) {
-    assert(session->closing);
+    assert(session->closing && !session->queued);
     peri_list_remove(&session->link);
     session->server->session_count--;
     session->server->refusals -= session->refused;

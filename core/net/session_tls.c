@@ -13,9 +13,9 @@ static void tell(const struct peri_session *session, const char *what, const cha
         session->stage == SESSION_WS ? peri_hub_attached(session->server->hub, session->key) : NULL;
     const struct peri_log_field fields[] = {
         {"why", peri_str_of(why)},
-        {"remote", conn            ? peri_conn_remote(conn)
-                   : session->http ? peri_str_of(session->http->remote)
-                                   : peri_str_of("?")},
+        {"remote", conn                ? peri_conn_remote(conn)
+                   : session->has_http ? peri_str_of(session->http->remote)
+                                       : peri_str_of("?")},
         {0},
     };
     peri_log_fields(PERI_LOG_INFO, peri_str_of(what), fields);

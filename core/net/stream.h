@@ -6,6 +6,7 @@
 struct peri_stream {
     struct peri_tls *tls; ///< owned; NULL: the bytes go as they are
     int fd;               ///< owned
+    int unacked;          ///< bytes that the peer had not acknowledged when it was last full
 };
 
 /// Gives back TLS and the socket, of which TLS says goodbye.

@@ -217,7 +217,7 @@ void peri_http_open(struct peri_session *session) {
     session->ws.inflater = http->inflater;
     http->inflater = NULL; // the session's
     session->stage = SESSION_WS;
-    session->quiet_ms = peri_server_now(session->server);
+    session->quiet = session->taken = peri_server_since_now(session->server);
     (void)peri_http_write(session); // the 101 first: `open` may send at once
 
     const struct peri_opening opening = {

@@ -54,18 +54,21 @@ static void fail(struct peri_session *session, int code, const char *why) {
     peri_session_want_turn(session);
 }
 
+/// What a ping carries, and its pong: only who has read the ping knows it.
+static uint64_t proof_of(const struct peri_session *session) {
+    const uint64_t ping[] = {session->key, session->ping.us_};
+    return peri_hash(ping, sizeof ping);
+}
+
 static void on_pong(struct peri_session *session, struct peri_str payload) {
-    uint64_t proof = peri_hash(&session->ping_ns, sizeof session->ping_ns);
-    if (session->ping_ns == 0 || payload.len != sizeof proof ||
+    uint64_t proof = proof_of(session);
+    if (!peri_ping_is_out(session->ping) || payload.len != sizeof proof ||
         memcmp(payload.ptr, &proof, sizeof proof) != 0) {
         return; // unsolicited, or late. RFC 6455 section 5.5.3
     }
-    uint64_t us = (uv_hrtime() - session->ping_ns) / 1000;
-    session->ping_ns = 0;
-    peri_hub_set_rtt(session->server->hub, session->key,
-                     us == 0           ? 1
-                     : us < UINT32_MAX ? (uint32_t)us
-                                       : UINT32_MAX);
+    uint32_t us = peri_ping_rtt(session->ping, uv_hrtime());
+    session->ping = (struct peri_ping){0};
+    peri_hub_set_rtt(session->server->hub, session->key, us);
 }
 
 static void on_control(struct peri_session *session, const struct peri_event *event) {
@@ -130,7 +133,7 @@ void peri_ws_eof(struct peri_session *session) {
 
 /// What a 101 left unwritten goes first. @return true when nothing of it is left
 static bool write_head(struct peri_session *session) {
-    if (!session->http) {
+    if (!session->has_http) {
         return true;
     }
     if (!peri_http_write(session)) {
@@ -176,11 +179,11 @@ void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
     if (session->want_write) {
         peri_session_note_full(session);
         if (!was_blocked) {
-            session->taken_ms = peri_server_now(session->server);
+            session->taken = peri_server_since_now(session->server);
         }
     }
     if (session->want_write != was_blocked) {
-        session->quiet_ms = peri_server_now(session->server); // no pong could come meanwhile
+        session->quiet = peri_server_since_now(session->server); // no pong could come meanwhile
         peri_session_want_turn(session);
     }
     if (session->ended && !session->want_write) {
@@ -195,7 +198,7 @@ void peri_ws_resume(struct peri_session *session) {
     }
     if (session->paused && room_of(session) > 0) {
         session->paused = false;
-        session->quiet_ms = peri_server_now(session->server); // the pong clock stood
+        session->quiet = peri_server_since_now(session->server); // the pong clock stood
     }
 }
 
@@ -203,7 +206,7 @@ void peri_ws_finish(struct peri_session *session) {
     struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
     bool written = !conn || (peri_outbox_is_empty(peri_conn_outbox(conn)) &&
                              !peri_stream_is_full(&session->stream));
-    if (!session->ended || (!session->dead && (session->http || !written))) {
+    if (!session->ended || (!session->dead && (session->has_http || !written))) {
         return;
     }
     if (session->eof || session->dead) {
@@ -216,22 +219,22 @@ void peri_ws_finish(struct peri_session *session) {
 
 uint64_t peri_ws_due(const struct peri_session *session) {
     const struct peri_limits *limits = session->server->limits;
+    uint64_t now = peri_server_now(session->server);
     if (session->ended) {
         // While what was sent before goes out, the handshake has not begun.
-        uint64_t since =
-            session->since_ms > session->taken_ms ? session->since_ms : session->taken_ms;
-        return since + limits->close_ms;
+        return peri_since_due(session->taken, limits->close_ms, now);
     }
     if (session->dead) {
         return UINT64_MAX; // it has its turn, and is late no second time
     }
     if (session->want_write) {
-        return session->taken_ms + limits->stall_ms;
+        return peri_since_due(session->taken, limits->stall_ms, now);
     }
     if (session->paused || session->left) {
         return UINT64_MAX;
     }
-    return session->quiet_ms + (session->ping_ns ? limits->pong_ms : limits->ping_ms);
+    return peri_since_due(session->quiet,
+                          peri_ping_is_out(session->ping) ? limits->pong_ms : limits->ping_ms, now);
 }
 
 void peri_ws_late(struct peri_session *session) {
@@ -246,10 +249,10 @@ void peri_ws_late(struct peri_session *session) {
         peri_session_close(session);
         return;
     }
-    if (!session->want_write && session->ping_ns == 0) {
-        session->ping_ns = uv_hrtime();
-        session->quiet_ms = peri_server_now(session->server);
-        uint64_t proof = peri_hash(&session->ping_ns, sizeof session->ping_ns);
+    if (!session->want_write && !peri_ping_is_out(session->ping)) {
+        session->ping = peri_ping(uv_hrtime());
+        session->quiet = peri_server_since_now(session->server);
+        uint64_t proof = proof_of(session);
         peri_hub_ping(session->server->hub, session->key,
                       peri_str((const char *)&proof, sizeof proof));
         return;

@@ -256,6 +256,15 @@ def test_pipelined_requests_are_answered_in_order(site):
             assert wire.answer().body == f"GET /api/{i} ".encode()
 
 
+def test_what_lies_behind_the_last_request_is_dropped(site):
+    host = site()
+    with host.wire() as wire:
+        wire.send(head("/api/slow", Connection="close") + head("/api/other") * 100)
+        assert wire.answer().body == b"slow"
+        wire.send(head("/api/other"))
+        assert wire.rest() == b""
+
+
 def test_byte_by_byte_a_request_is_the_same(site):
     host = site()
     with host.wire() as wire:

@@ -124,6 +124,66 @@ static void test_random_timers_come_within_a_tick_of_their_time(void **state) {
     assert_int_equal(seen, MANY);
 }
 
+static void test_a_timer_is_after_a_time_whose_tick_comes_earlier(void **state) {
+    (void)state;
+    struct peri_wheel_timer timer = {0};
+    assert_true(peri_wheel_is_after(&wheel, &timer, UINT64_MAX)); // unset
+    peri_wheel_set(&wheel, &timer, 1450);
+    assert_true(peri_wheel_is_after(&wheel, &timer, 1400));
+    assert_false(peri_wheel_is_after(&wheel, &timer, 1401));
+    assert_false(peri_wheel_is_after(&wheel, &timer, 1500 + (uint64_t)ROUND_MS));
+    peri_wheel_set(&wheel, &timer, 0); // past: at the next tick, and so is every past one
+    assert_false(peri_wheel_is_after(&wheel, &timer, 0));
+}
+
+static void test_a_due_timer_that_waits_its_turn_is_after_nothing(void **state) {
+    (void)state;
+    struct peri_wheel_timer first = {0}, second = {0};
+    peri_wheel_set(&wheel, &first, 1200);
+    peri_wheel_set(&wheel, &second, 1200);
+    assert_ptr_equal(peri_wheel_next(&wheel, 1200), &first);
+    assert_false(peri_wheel_is_after(&wheel, &second, 0));
+    assert_ptr_equal(peri_wheel_next(&wheel, 1200), &second);
+}
+
+/// Times around which the 32 bits of a timer, or of milliseconds, begin anew.
+static void test_a_wheel_that_has_run_for_years_keeps_its_times(void **state) {
+    (void)state;
+    const uint64_t turns[] = {(uint64_t)UINT32_MAX + 1, ((uint64_t)INT32_MAX + 1) * TICK,
+                              ((uint64_t)UINT32_MAX + 1) * TICK};
+    for (size_t i = 0; i < sizeof turns / sizeof turns[0]; i++) {
+        const uint64_t turn = turns[i] / TICK * TICK, begin = turn - 1000,
+                       far = turn + 3 * ROUND_MS - 500;
+        struct peri_wheel_timer before = {0}, after = {0}, rounds_after = {0}, year_after = {0};
+        peri_wheel_init(&wheel, begin);
+        peri_wheel_set(&wheel, &year_after, turn + UINT64_C(365) * 24 * 3600 * 1000);
+        peri_wheel_set(&wheel, &rounds_after, far);
+        peri_wheel_set(&wheel, &after, turn + 450);
+        peri_wheel_set(&wheel, &before, turn - 450);
+        assert_true(peri_wheel_is_after(&wheel, &after, turn - TICK));
+        assert_false(peri_wheel_is_after(&wheel, &before, turn + TICK));
+        for (uint64_t now = begin; now <= far; now += TICK) {
+            struct peri_wheel_timer *due = now == turn - 400   ? &before
+                                           : now == turn + 500 ? &after
+                                           : now == far        ? &rounds_after
+                                                               : NULL;
+            assert_ptr_equal(peri_wheel_next(&wheel, now), due);
+        }
+        assert_true(peri_wheel_is_set(&year_after));
+        peri_wheel_unset(&wheel, &year_after);
+    }
+}
+
+static void test_a_timer_beyond_what_32_bits_tell_comes_early_not_at_once(void **state) {
+    (void)state;
+    const uint64_t most = (uint64_t)INT32_MAX * TICK;
+    struct peri_wheel_timer timer = {0};
+    peri_wheel_set(&wheel, &timer, UINT64_MAX);
+    assert_int_equal(take_all(most), 0);
+    assert_true(peri_wheel_is_after(&wheel, &timer, most));
+    assert_int_equal(take_all(1100 + most), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
 
 int main(void) {
@@ -134,6 +194,10 @@ int main(void) {
         TEST(test_a_loop_that_slept_for_hours_misses_none),
         TEST(test_one_set_in_the_past_during_the_walk_comes_at_the_next_tick),
         TEST(test_a_due_timer_can_be_unset_by_the_one_before_it),
+        TEST(test_a_timer_is_after_a_time_whose_tick_comes_earlier),
+        TEST(test_a_due_timer_that_waits_its_turn_is_after_nothing),
+        TEST(test_a_wheel_that_has_run_for_years_keeps_its_times),
+        TEST(test_a_timer_beyond_what_32_bits_tell_comes_early_not_at_once),
         TEST(test_random_timers_come_within_a_tick_of_their_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

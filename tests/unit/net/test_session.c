@@ -1,0 +1,133 @@
+// The queue of the sessions that want a turn.
+#include <sys/socket.h>
+
+#include "net/internal.h"
+#include "support/cmocka.h"
+
+enum { SESSIONS = 3 };
+
+static struct peri_hub *hub;
+static struct peri_server *server;
+static struct peri_limits limits;
+static struct peri_session *sessions[SESSIONS];
+static int peers[SESSIONS];
+
+static void cut_nothing(void *arg) {
+    (void)arg;
+}
+
+/// Sessions that are turned away: each is queued, to write its answer.
+static int set_up(void **state) {
+    (void)state;
+    static const struct peri_listener listener = {0};
+    const struct peri_ip ip = {0};
+    peri_limits_init(&limits);
+    hub = peri_hub_new(0, &limits);
+    assert_non_null(hub);
+    const struct peri_server_options options = {
+        .limits = &limits, .hub = hub, .cut_waits = cut_nothing};
+    server = peri_server_new(&options);
+    assert_non_null(server);
+    peri_hub_set_policy(hub, &(struct peri_policy){0});
+    for (size_t i = 0; i < SESSIONS; i++) {
+        int pair[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        peri_session_begin(server, &listener, pair[0], &ip, true);
+        sessions[i] = PERI_CONTAINER(server->sessions.prev, struct peri_session, link);
+        peers[i] = pair[1];
+    }
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    while (!peri_list_is_empty(&server->sessions)) {
+        peri_session_close(PERI_CONTAINER(server->sessions.next, struct peri_session, link));
+    }
+    peri_server_turns(server);
+    peri_server_sweep(server);
+    assert_int_equal(server->session_count, 0);
+    for (size_t i = 0; i < SESSIONS; i++) {
+        close(peers[i]);
+    }
+    peri_hub_free(hub);
+    peri_server_free(server);
+    return 0;
+}
+
+/// Has the peer its answer?
+static bool is_answered(size_t i) {
+    char byte;
+    return recv(peers[i], &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+static void turns_come_in_the_order_in_which_they_were_asked_for(void **state) {
+    (void)state;
+    for (size_t i = SESSIONS; i-- > 0;) {
+        peri_session_want_turn(sessions[i]); // for the second time: it has its place already
+    }
+    const struct peri_session *at = server->turns;
+    for (size_t i = 0; i < SESSIONS; i++, at = at->next_turn) {
+        assert_ptr_equal(at, sessions[i]);
+    }
+    assert_null(at);
+}
+
+static void one_that_wants_a_turn_during_its_turn_gets_it_the_next_time(void **state) {
+    (void)state;
+    peri_server_turns(server);
+    const struct peri_session *at = server->turns;
+    for (size_t i = 0; i < SESSIONS; i++, at = at->next_turn) {
+        assert_true(is_answered(i));
+        assert_int_equal(sessions[i]->stage, SESSION_LINGER);
+        assert_ptr_equal(at, sessions[i]); // for what is behind its last request
+    }
+    assert_null(at);
+    peri_server_turns(server);
+    assert_null(server->turns);
+}
+
+static void one_that_is_closed_while_it_is_queued_gets_no_turn_and_is_freed_after_it(void **state) {
+    (void)state;
+    peri_session_close(sessions[1]);
+    peri_session_want_turn(sessions[1]);
+    peri_server_sweep(server);
+    assert_int_equal(server->session_count, SESSIONS);
+    peri_server_turns(server);
+    assert_true(is_answered(0));
+    assert_false(is_answered(1));
+    assert_true(is_answered(2));
+    peri_server_sweep(server);
+    assert_int_equal(server->session_count, SESSIONS - 1);
+}
+
+static void one_that_is_closed_after_its_turn_is_freed_at_once(void **state) {
+    (void)state;
+    peri_server_turns(server);
+    peri_server_turns(server); // lingering asked for another one
+    peri_session_close(sessions[0]);
+    peri_server_sweep(server);
+    assert_int_equal(server->session_count, SESSIONS - 1);
+}
+
+static void the_end_frees_those_that_are_queued_too(void **state) {
+    (void)state;
+    peri_server_stop(server);
+    peri_server_stop(server); // at once
+    peri_server_run(server);
+    assert_int_equal(server->session_count, 0);
+    assert_false(is_answered(0));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(turns_come_in_the_order_in_which_they_were_asked_for),
+        TEST(one_that_wants_a_turn_during_its_turn_gets_it_the_next_time),
+        TEST(one_that_is_closed_while_it_is_queued_gets_no_turn_and_is_freed_after_it),
+        TEST(one_that_is_closed_after_its_turn_is_freed_at_once),
+        TEST(the_end_frees_those_that_are_queued_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
