@@ -425,11 +425,11 @@ static int read_data(struct reading *r, struct peri_str taken, struct peri_event
     return deliver(c, kind, taken, kept, ev);
 }
 
-/// A message of one frame, all of it here and plain, in one step: most are.
+/// A message of one frame, all of it here and plain, in one step: most are. Nothing is unfinished.
 /// @return PERI_OK with *ev set; PERI_AGAIN: it is no such, and nothing has changed; or an error
 static int take_whole(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
     const uint8_t *at = in->ptr;
-    if (in->len < SHORT_HEADER_BYTES || c->role != PERI_SERVER || c->partial_) {
+    if (in->len < SHORT_HEADER_BYTES || c->role != PERI_SERVER) {
         return PERI_AGAIN;
     }
     bool text = at[0] == (FIN | PERI_OP_TEXT), binary = at[0] == (FIN | PERI_OP_BINARY);
@@ -509,7 +509,9 @@ static int take_parts(struct peri_connection *c, struct peri_span *in, struct pe
     return rc;
 }
 
-int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+/// What is no whole message, or comes behind something unfinished.
+__attribute__((noinline)) static int take_other(struct peri_connection *c, struct peri_span *in,
+                                                struct peri_event *ev) {
     switch ((enum stage)c->stage_) {
     case STAGE_HEADER:
     case STAGE_PAYLOAD: break;
@@ -517,9 +519,17 @@ int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct
     case STAGE_BROKEN: return PERI_E_PROTOCOL;
     case STAGE_NO_MEMORY: return PERI_E_MEMORY;
     }
-    drop_delivered(c);
-    int rc = take_whole(c, in, ev);
-    return rc == PERI_AGAIN ? take_parts(c, in, ev) : rc;
+    if (c->partial_ && c->partial_->delivered) {
+        drop_delivered(c);
+        return peri_connection_next(c, in, ev);
+    }
+    return take_parts(c, in, ev);
+}
+
+int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+    bool between = c->stage_ == STAGE_HEADER && !c->partial_;
+    int rc = between ? take_whole(c, in, ev) : PERI_AGAIN;
+    return rc == PERI_AGAIN ? take_other(c, in, ev) : rc;
 }
 
 void peri_connection_deinit(struct peri_connection *c) {
