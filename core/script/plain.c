@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/numbers.h"
 #include "script/api.h"
 #include "script/guard.h"
 #include "script/handover.h"
@@ -27,7 +28,8 @@ struct peri_move {
     struct peri_vm *from, *to; ///< both NULL for a copy within the VM that runs
     struct node *nodes;        ///< by number, from 1; a userdata of to's, at 0 of its map
     uint32_t count, cap;
-    uint32_t first, last; ///< the chain of those that were reached since the last strip
+    struct peri_numbers numbers; ///< of tables of `from`; a userdata of its, at 0 of its map
+    uint32_t first, last;        ///< the chain of those that were reached since the last strip
     size_t copied;
 };
 
@@ -36,7 +38,7 @@ struct copy {
     struct peri_move *move;
     lua_State *from, *to;
     int index;    ///< of the root in `from`
-    int from_map; ///< stack index: table -> number, number -> table
+    int from_map; ///< stack index: number -> table, which keeps it where it is
     int to_map;   ///< number -> table
     int apart;    ///< stack index of the table that gets what root 1 holds; 0: its own
     int level;    ///< of the script's function, for messages
@@ -73,12 +75,19 @@ static void check_stacks(const struct peri_move *move, lua_State *from, lua_Stat
     }
 }
 
-/// stack: map, table, number
+/// stack: the move, map, table, number
 static int map_both_ways(lua_State *from) {
-    lua_pushvalue(from, 2);
-    lua_rawseti(from, 1, lua_tointeger(from, 3));
-    lua_settop(from, 3);
-    lua_rawset(from, 1);
+    struct peri_move *move = lua_touserdata(from, 1);
+    uint32_t number = (uint32_t)lua_tointeger(from, 4);
+    if (peri_numbers_is_full(&move->numbers)) {
+        size_t cap = peri_numbers_next_cap(&move->numbers);
+        struct peri_number *entries = lua_newuserdatauv(from, cap * sizeof *entries, 0);
+        lua_rawseti(from, 2, 0); // what was there goes with the next collection
+        peri_numbers_move(&move->numbers, entries);
+    }
+    lua_pushvalue(from, 3);
+    lua_rawseti(from, 2, number);
+    peri_numbers_put(&move->numbers, lua_topointer(from, 3), number);
     return 0;
 }
 
@@ -124,10 +133,11 @@ static uint32_t add_in_to(struct peri_move *move, lua_State *to, int to_map) {
 static int add_in_from(struct peri_move *move, lua_State *from, int from_map, int index,
                        uint32_t number) {
     lua_pushcfunction(from, map_both_ways);
+    lua_pushlightuserdata(from, move);
     lua_pushvalue(from, from_map);
     lua_pushvalue(from, index);
     lua_pushinteger(from, (lua_Integer)number);
-    int status = protect(move, from, 3);
+    int status = protect(move, from, 4);
     if (status == LUA_OK) {
         move->nodes[number] = (struct node){0};
         move->count = number;
@@ -154,8 +164,8 @@ static void undo(struct peri_move *move, lua_State *from, uint32_t last, uint32_
         move->nodes[number] = (struct node){0}; // if it was bound, it still is
         if (number > count) {
             lua_rawgeti(from, -1, number);
-            lua_pushnil(from);
-            lua_rawset(from, -3);
+            peri_numbers_remove(&move->numbers, lua_topointer(from, -1));
+            lua_pop(from, 1);
             lua_pushnil(from);
             lua_rawseti(from, -2, number);
         }
@@ -241,10 +251,7 @@ static void refuse(struct copy *c, uint32_t number, int key, const char *why) {
 /// @return why it can't be kept; NULL: it is pushed
 static const char *push_table(struct copy *c, int index, uint32_t parent) {
     struct peri_move *move = c->move;
-    lua_pushvalue(c->from, index);
-    lua_rawget(c->from, c->from_map);
-    uint32_t number = (uint32_t)lua_tointeger(c->from, -1); // 0: it is new
-    lua_pop(c->from, 1);
+    uint32_t number = peri_numbers_get(&move->numbers, lua_topointer(c->from, index)); // 0: new
     if (number && move->nodes[number].depth) {
         lua_rawgeti(c->to, c->to_map, number);
         return NULL;
