@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "cli/connect.h"
+#include "proto/utf8.h"
 
 enum {
     OUTPUT_FULL_BYTES = 64 * 1024,

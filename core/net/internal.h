@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "base/map.h"
+#include "base/slabs.h"
 #include "net/addresses.h"
 #include "net/conditions.h"
 #include "net/files.h"
@@ -154,6 +155,7 @@ struct peri_server {
     struct peri_buffer addresses; ///< of peri_server_addresses
     uint16_t port;                ///< of peri_server_port
     struct peri_control_socket control;
+    struct peri_slabs small; ///< the sessions' memory
     struct peri_list sessions;
     struct peri_session *turns, *last_turn; ///< who want a turn, the first and the last
     struct peri_list closing;

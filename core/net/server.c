@@ -176,6 +176,7 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     server->limits = options->limits;
     server->hub = options->hub;
     server->wake_at_ns = UINT64_MAX;
+    peri_slabs_init(&server->small);
     peri_list_init(&server->sessions);
     peri_list_init(&server->closing);
     peri_list_init(&server->feed);
@@ -356,5 +357,6 @@ void peri_server_free(struct peri_server *server) {
     peri_certificates_free(server->certificates);
     peri_map_deinit(&server->exchanges);
     peri_buffer_deinit(&server->addresses);
+    peri_slabs_deinit(&server->small);
     peri_free(server);
 }

@@ -419,7 +419,10 @@ void peri_session_linger(struct peri_session *session) {
 
 void peri_session_begin(struct peri_server *server, const struct peri_listener *listener, int fd,
                         const struct peri_ip *ip, bool refused) {
-    struct peri_session *session = peri_calloc(1, sizeof *session);
+    struct peri_session *session = peri_slabs_alloc(&server->small, sizeof *session);
+    if (session) {
+        *session = (struct peri_session){0};
+    }
     struct peri_http *http = session ? peri_http_new(server, ip) : NULL;
     struct peri_tls *tls = http && listener->tls ? peri_tls_new(server->tls, fd) : NULL;
     if (!http || (listener->tls && !tls)) {
@@ -431,7 +434,7 @@ void peri_session_begin(struct peri_server *server, const struct peri_listener *
             peri_http_drop(session);
         }
         peri_tls_free(tls);
-        peri_free(session);
+        peri_slabs_free(&server->small, session, sizeof *session);
         close(fd);
         return;
     }
@@ -478,5 +481,5 @@ void peri_session_release(struct peri_session *session) {
     peri_connection_deinit(&session->ws);
     peri_free(session->backlog);
     peri_stream_deinit(&session->stream);
-    peri_free(session);
+    peri_slabs_free(&session->server->small, session, sizeof *session);
 }

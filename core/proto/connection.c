@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/buffer.h"
 #include "proto/deflate.h"
+#include "proto/utf8.h"
 
 enum {
     FIN = 0x80,
@@ -23,9 +24,28 @@ enum stage {
     STAGE_NO_MEMORY,
 };
 
+/// Where in a frame, and in a message, the bytes are.
+struct progress {
+    union {
+        uint8_t header[PERI_FRAME_HEADER_MAX]; ///< an incomplete frame header
+        struct {
+            uint64_t left; ///< payload bytes to come
+            uint8_t key[4];
+            uint8_t key_at; ///< where in the key the next byte is
+            uint8_t opcode;
+            bool fin, masked;
+        } frame; ///< the frame whose payload is being read
+    };
+    uint8_t header_bytes;  ///< held
+    bool compressed;       ///< the message being assembled is
+    struct peri_utf8 utf8; ///< of the text being assembled
+    uint32_t fragments;
+};
+
 /// What outlives the read it came in. A control frame may come in the midst of a message, so each
 /// has its own place.
 struct peri_partial {
+    struct progress progress;
     struct peri_buffer message;  ///< as it came
     struct peri_buffer inflated; ///< what a compressed one holds
     uint64_t deflated_bytes;     ///< taken of a compressed one
@@ -34,12 +54,21 @@ struct peri_partial {
     uint8_t control[PERI_CONTROL_MAX];
 };
 
+/// One call's view: the connection, and where it is. That goes into the partial at the call's end, where
+/// something is unfinished then.
+struct reading {
+    struct peri_connection *c;
+    struct progress at;
+};
+
+_Static_assert(sizeof(struct peri_connection) <= 32, "part of every idle connection");
+
 static bool is_control(uint8_t opcode) {
     return opcode & 0x8;
 }
 
 static void free_partial(struct peri_connection *c) {
-    if (c->partial_) {
+    if (c->stage_ < STAGE_BROKEN && c->partial_) {
         peri_buffer_deinit(&c->partial_->message);
         peri_buffer_deinit(&c->partial_->inflated);
         peri_free(c->partial_);
@@ -141,9 +170,9 @@ static int check_header(struct peri_connection *c, struct peri_frame *frame, con
 }
 
 /// Takes a whole header from the input, or what there is of it.
-static int take_header(struct peri_connection *c, struct peri_span *in, struct peri_frame *frame) {
-    size_t held = c->header_bytes_;
-    if (held == 0) {
+static int take_header(struct reading *r, struct peri_span *in, struct peri_frame *frame) {
+    struct peri_connection *c = r->c;
+    if (r->at.header_bytes == 0) {
         int rc = check_header(c, frame, in->ptr, in->len);
         if (rc == PERI_OK) {
             in->ptr += frame->header_bytes;
@@ -155,11 +184,11 @@ static int take_header(struct peri_connection *c, struct peri_span *in, struct p
     }
     // What is incomplete fits; if it is complete now, it is so before the array is full.
     while (in->len > 0) {
-        c->in_.header[c->header_bytes_++] = *in->ptr++;
+        r->at.header[r->at.header_bytes++] = *in->ptr++;
         in->len--;
-        int rc = check_header(c, frame, c->in_.header, c->header_bytes_);
+        int rc = check_header(c, frame, r->at.header, r->at.header_bytes);
         if (rc != PERI_AGAIN) {
-            c->header_bytes_ = 0;
+            r->at.header_bytes = 0;
             return rc;
         }
     }
@@ -172,59 +201,62 @@ static int fail_too_big(struct peri_connection *c) {
 
 /// How many bytes a message may come in. What can't be compressed gets a little longer, by an
 /// eighth with the least frugal settings of zlib.
-static uint64_t incoming_bytes(const struct peri_connection *c) {
-    uint64_t most = c->max_message_bytes;
-    return c->compressed_ ? most + most / 4 + 1024 : most;
+static uint64_t incoming_bytes(const struct reading *r) {
+    uint64_t most = r->c->max_message_bytes;
+    return r->at.compressed ? most + most / 4 + 1024 : most;
 }
 
 /// Starts a message or continues one. RFC 6455 section 5.4
-static int begin_data(struct peri_connection *c, const struct peri_frame *frame) {
+static int begin_data(struct reading *r, const struct peri_frame *frame) {
+    struct peri_connection *c = r->c;
     if (frame->opcode != PERI_OP_CONTINUATION) {
         c->message_opcode_ = frame->opcode;
-        c->compressed_ = frame->rsv != 0; // checked: RSV1, and agreed on
-        c->fragments_ = 0;
+        r->at.compressed = frame->rsv != 0; // checked: RSV1, and agreed on
+        r->at.fragments = 0;
     }
     const struct peri_partial *partial = c->partial_;
-    uint64_t held = !partial ? 0 : c->compressed_ ? partial->deflated_bytes : partial->message.len;
-    uint64_t most = incoming_bytes(c);
+    uint64_t held = !partial           ? 0
+                    : r->at.compressed ? partial->deflated_bytes
+                                       : partial->message.len;
+    uint64_t most = incoming_bytes(r);
     if (held > most || frame->length > most - held) {
         return fail_too_big(c);
     }
-    if (c->fragments_ >= c->max_fragments) {
+    if (r->at.fragments >= c->max_fragments) {
         return fail(c, 1008, "too many fragments (fragments)");
     }
-    c->fragments_++;
+    r->at.fragments++;
     return PERI_OK;
 }
 
-static int begin_frame(struct peri_connection *c, const struct peri_frame *frame) {
+static int begin_frame(struct reading *r, const struct peri_frame *frame) {
     if (!is_control(frame->opcode)) {
-        int rc = begin_data(c, frame);
+        int rc = begin_data(r, frame);
         if (rc != PERI_OK) {
             return rc;
         }
     }
-    c->in_.frame.left = frame->length;
-    memcpy(c->in_.frame.key, frame->key, sizeof c->in_.frame.key);
-    c->in_.frame.key_at = 0;
-    c->in_.frame.opcode = frame->opcode;
-    c->in_.frame.fin = frame->fin;
-    c->in_.frame.masked = frame->masked;
-    c->stage_ = STAGE_PAYLOAD;
+    r->at.frame.left = frame->length;
+    memcpy(r->at.frame.key, frame->key, sizeof r->at.frame.key);
+    r->at.frame.key_at = 0;
+    r->at.frame.opcode = frame->opcode;
+    r->at.frame.fin = frame->fin;
+    r->at.frame.masked = frame->masked;
+    r->c->stage_ = STAGE_PAYLOAD;
     return PERI_OK;
 }
 
 /// Takes what the input has of the frame's payload, unmasked.
-static struct peri_str take_payload(struct peri_connection *c, struct peri_span *in) {
-    size_t n = c->in_.frame.left < in->len ? (size_t)c->in_.frame.left : in->len; // the smaller
-    if (c->in_.frame.masked) {
-        peri_mask(in->ptr, n, c->in_.frame.key, c->in_.frame.key_at);
-        c->in_.frame.key_at = (uint8_t)((c->in_.frame.key_at + n) & 3);
+static struct peri_str take_payload(struct reading *r, struct peri_span *in) {
+    size_t n = r->at.frame.left < in->len ? (size_t)r->at.frame.left : in->len; // the smaller
+    if (r->at.frame.masked) {
+        peri_mask(in->ptr, n, r->at.frame.key, r->at.frame.key_at);
+        r->at.frame.key_at = (uint8_t)((r->at.frame.key_at + n) & 3);
     }
     struct peri_str taken = {(const char *)in->ptr, n};
     in->ptr += n;
     in->len -= n;
-    c->in_.frame.left -= n;
+    r->at.frame.left -= n;
     return taken;
 }
 
@@ -270,8 +302,9 @@ static int deliver(struct peri_connection *c, enum peri_event_kind kind, struct 
     return PERI_OK;
 }
 
-static int read_control(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
-    bool whole = c->in_.frame.left == 0;
+static int read_control(struct reading *r, struct peri_str taken, struct peri_event *ev) {
+    struct peri_connection *c = r->c;
+    bool whole = r->at.frame.left == 0;
     size_t held = c->partial_ ? c->partial_->control_bytes : 0;
     if (taken.len > 0 && (held > 0 || !whole)) {
         if (!has_partial(c)) {
@@ -284,9 +317,9 @@ static int read_control(struct peri_connection *c, struct peri_str taken, struct
     if (!whole) {
         return PERI_AGAIN;
     }
-    enum peri_event_kind kind = c->in_.frame.opcode == PERI_OP_CLOSE  ? PERI_EV_CLOSE
-                                : c->in_.frame.opcode == PERI_OP_PING ? PERI_EV_PING
-                                                                      : PERI_EV_PONG;
+    enum peri_event_kind kind = r->at.frame.opcode == PERI_OP_CLOSE  ? PERI_EV_CLOSE
+                                : r->at.frame.opcode == PERI_OP_PING ? PERI_EV_PING
+                                                                     : PERI_EV_PONG;
     struct peri_str kept = {held ? (const char *)c->partial_->control : NULL, held};
     return deliver(c, kind, taken, kept, ev);
 }
@@ -296,7 +329,8 @@ static enum peri_event_kind kind_of(const struct peri_connection *c) {
 }
 
 /// Decompresses a piece, and checks what comes out. RFC 7692 section 7.2.2
-static int inflate_piece(struct peri_connection *c, struct peri_str piece, bool last) {
+static int inflate_piece(struct reading *r, struct peri_str piece, bool last) {
+    struct peri_connection *c = r->c;
     struct peri_buffer *out = &c->partial_->inflated;
     size_t before = out->len;
     bool text = c->message_opcode_ == PERI_OP_TEXT;
@@ -304,7 +338,7 @@ static int inflate_piece(struct peri_connection *c, struct peri_str piece, bool 
     int rc = peri_inflater_take(c->inflater, piece, first, last, c->max_message_bytes, out);
     // Before what rc says: it comes first in the message, however that was cut.
     if (text && out->len > before &&
-        !peri_utf8_feed(&c->utf8_, out->ptr + before, out->len - before)) {
+        !peri_utf8_feed(&r->at.utf8, out->ptr + before, out->len - before)) {
         return fail(c, 1007, "text is not UTF-8");
     }
     switch (rc) {
@@ -313,16 +347,16 @@ static int inflate_piece(struct peri_connection *c, struct peri_str piece, bool 
     case PERI_E_INVALID: return fail(c, 1007, "message is not deflated");
     default: return fail_memory(c);
     }
-    if (text && last && !peri_utf8_is_complete(&c->utf8_)) {
+    if (text && last && !peri_utf8_is_complete(&r->at.utf8)) {
         return fail(c, 1007, "text ends inside a character");
     }
     return PERI_OK;
 }
 
-static int read_compressed(struct peri_connection *c, struct peri_str taken,
-                           struct peri_event *ev) {
-    bool frame_ends = c->in_.frame.left == 0;
-    bool message_ends = frame_ends && c->in_.frame.fin;
+static int read_compressed(struct reading *r, struct peri_str taken, struct peri_event *ev) {
+    struct peri_connection *c = r->c;
+    bool frame_ends = r->at.frame.left == 0;
+    bool message_ends = frame_ends && r->at.frame.fin;
     if (!has_partial(c)) {
         return fail_memory(c);
     }
@@ -337,7 +371,7 @@ static int read_compressed(struct peri_connection *c, struct peri_str taken,
         piece = peri_buffer_str(&partial->message);
     }
     if (message_ends || (own && piece.len > 0)) {
-        int rc = inflate_piece(c, piece, message_ends);
+        int rc = inflate_piece(r, piece, message_ends);
         if (rc != PERI_OK) {
             return rc;
         }
@@ -353,21 +387,23 @@ static int read_compressed(struct peri_connection *c, struct peri_str taken,
 }
 
 /// Checks the next piece of a text. RFC 6455 section 8.1
-static int check_text(struct peri_connection *c, struct peri_str piece, bool last) {
-    if (!peri_utf8_feed(&c->utf8_, piece.ptr, piece.len)) {
+static int check_text(struct peri_connection *c, struct peri_utf8 *utf8, struct peri_str piece,
+                      bool last) {
+    if (!peri_utf8_feed(utf8, piece.ptr, piece.len)) {
         return fail(c, 1007, "text is not UTF-8");
     }
-    if (last && !peri_utf8_is_complete(&c->utf8_)) {
+    if (last && !peri_utf8_is_complete(utf8)) {
         return fail(c, 1007, "text ends inside a character");
     }
     return PERI_OK;
 }
 
-static int read_data(struct peri_connection *c, struct peri_str taken, struct peri_event *ev) {
+static int read_data(struct reading *r, struct peri_str taken, struct peri_event *ev) {
+    struct peri_connection *c = r->c;
     bool text = c->message_opcode_ == PERI_OP_TEXT;
-    bool frame_ends = c->in_.frame.left == 0;
-    bool message_ends = frame_ends && c->in_.frame.fin;
-    int rc = text ? check_text(c, taken, message_ends) : PERI_OK;
+    bool frame_ends = r->at.frame.left == 0;
+    bool message_ends = frame_ends && r->at.frame.fin;
+    int rc = text ? check_text(c, &r->at.utf8, taken, message_ends) : PERI_OK;
     if (rc != PERI_OK) {
         return rc;
     }
@@ -389,12 +425,11 @@ static int read_data(struct peri_connection *c, struct peri_str taken, struct pe
     return deliver(c, kind, taken, kept, ev);
 }
 
-/// A message of one frame, all of it here and plain, in one step: most are.
+/// A message of one frame, all of it here and plain, in one step: most are. Nothing is unfinished.
 /// @return PERI_OK with *ev set; PERI_AGAIN: it is no such, and nothing has changed; or an error
 static int take_whole(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
     const uint8_t *at = in->ptr;
-    if (in->len < SHORT_HEADER_BYTES || c->role != PERI_SERVER || c->message_opcode_ != 0 ||
-        c->header_bytes_ != 0) {
+    if (in->len < SHORT_HEADER_BYTES || c->role != PERI_SERVER) {
         return PERI_AGAIN;
     }
     bool text = at[0] == (FIN | PERI_OP_TEXT), binary = at[0] == (FIN | PERI_OP_BINARY);
@@ -412,7 +447,8 @@ static int take_whole(struct peri_connection *c, struct peri_span *in, struct pe
     uint8_t *payload = in->ptr + header_bytes;
     bool ascii = peri_mask(payload, n, payload - 4, 0);
     if (text && !ascii) {
-        int rc = check_text(c, peri_str((const char *)payload, n), true);
+        struct peri_utf8 utf8 = {0};
+        int rc = check_text(c, &utf8, peri_str((const char *)payload, n), true);
         if (rc != PERI_OK) {
             return rc;
         }
@@ -430,46 +466,70 @@ static int take_whole(struct peri_connection *c, struct peri_span *in, struct pe
 
 /// Takes one step: a header, or what there is of a payload.
 /// @return PERI_OK with *ev set; PERI_AGAIN: no event yet; or an error
-static int step(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
-    if (c->stage_ == STAGE_HEADER) {
+static int step(struct reading *r, struct peri_span *in, struct peri_event *ev) {
+    if (r->c->stage_ == STAGE_HEADER) {
         struct peri_frame frame;
-        int rc = take_header(c, in, &frame);
+        int rc = take_header(r, in, &frame);
         if (rc == PERI_OK) {
-            rc = begin_frame(c, &frame);
+            rc = begin_frame(r, &frame);
         }
         if (rc != PERI_OK) {
             return rc;
         }
     }
-    struct peri_str taken = take_payload(c, in);
-    if (is_control(c->in_.frame.opcode)) {
-        return read_control(c, taken, ev);
+    struct peri_str taken = take_payload(r, in);
+    if (is_control(r->at.frame.opcode)) {
+        return read_control(r, taken, ev);
     }
-    return c->compressed_ ? read_compressed(c, taken, ev) : read_data(c, taken, ev);
+    return r->at.compressed ? read_compressed(r, taken, ev) : read_data(r, taken, ev);
 }
 
-int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
-    drop_delivered(c);
+static bool is_unfinished(const struct reading *r) {
+    const struct peri_connection *c = r->c;
+    return c->stage_ == STAGE_PAYLOAD ||
+           (c->stage_ == STAGE_HEADER && (c->message_opcode_ != 0 || r->at.header_bytes > 0));
+}
+
+/// Steps until there is an event, and keeps what is unfinished.
+static int take_parts(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+    struct reading r = {.c = c};
+    int rc = PERI_AGAIN;
+    if (c->partial_) {
+        r.at = c->partial_->progress;
+    }
+    while (rc == PERI_AGAIN && in->len > 0) {
+        rc = step(&r, in, ev);
+    }
+    if (is_unfinished(&r)) {
+        if (!has_partial(c)) {
+            return fail_memory(c);
+        }
+        c->partial_->progress = r.at;
+    }
+    return rc;
+}
+
+/// What is no whole message, or comes behind something unfinished.
+__attribute__((noinline)) static int take_other(struct peri_connection *c, struct peri_span *in,
+                                                struct peri_event *ev) {
     switch ((enum stage)c->stage_) {
     case STAGE_HEADER:
     case STAGE_PAYLOAD: break;
-    case STAGE_CLOSED: return PERI_E_CLOSED;
+    case STAGE_CLOSED: drop_delivered(c); return PERI_E_CLOSED;
     case STAGE_BROKEN: return PERI_E_PROTOCOL;
     case STAGE_NO_MEMORY: return PERI_E_MEMORY;
     }
-    if (c->stage_ == STAGE_HEADER) {
-        int rc = take_whole(c, in, ev);
-        if (rc != PERI_AGAIN) {
-            return rc;
-        }
+    if (c->partial_ && c->partial_->delivered) {
+        drop_delivered(c);
+        return peri_connection_next(c, in, ev);
     }
-    while (in->len > 0) {
-        int rc = step(c, in, ev);
-        if (rc != PERI_AGAIN) {
-            return rc;
-        }
-    }
-    return PERI_AGAIN;
+    return take_parts(c, in, ev);
+}
+
+int peri_connection_next(struct peri_connection *c, struct peri_span *in, struct peri_event *ev) {
+    bool between = c->stage_ == STAGE_HEADER && !c->partial_;
+    int rc = between ? take_whole(c, in, ev) : PERI_AGAIN;
+    return rc == PERI_AGAIN ? take_other(c, in, ev) : rc;
 }
 
 void peri_connection_deinit(struct peri_connection *c) {

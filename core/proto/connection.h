@@ -4,7 +4,6 @@
 #pragma once
 
 #include "proto/frame.h"
-#include "proto/utf8.h"
 
 struct peri_inflater;
 struct peri_partial;
@@ -21,21 +20,23 @@ enum peri_event_kind {
 
 struct peri_event {
     enum peri_event_kind kind;
-    bool in_input;           ///< payload lies in the bytes that were fed, not in the connection
-    uint8_t before;          ///< bytes of its own header in front of payload, to be overwritten at will
-    uint16_t close_code;     ///< PERI_EV_CLOSE: 1005 when the frame had none
+    bool in_input;       ///< payload lies in the bytes that were fed, not in the connection
+    uint8_t before;      ///< bytes of its own header in front of payload, to be overwritten at will
+    uint16_t close_code; ///< PERI_EV_CLOSE: 1005 when the frame had none
     struct peri_str payload; ///< message, ping or pong data, or the close reason
 };
 
 /// Zero it, then set `role` and the limits. Part of every idle connection, so it is small:
-/// what only an unfinished message or control frame needs is allocated when one arrives.
+/// what only an unfinished frame or message needs is allocated when one arrives.
 struct peri_connection {
-    const char *error_text; ///< static, a few words
-
     /// Set where permessage-deflate is agreed on: shared and borrowed, or the connection's own and
     /// then freed with it. NULL: no message may be compressed. RFC 7692
     struct peri_inflater *inflater;
 
+    union {
+        struct peri_partial *partial_; ///< what was copied from earlier reads; NULL for nothing
+        const char *error_text;        ///< after an error: static, a few words
+    };
     enum peri_role role;
     uint32_t max_message_bytes;
     uint32_t max_fragments; ///< frames in a message
@@ -44,24 +45,8 @@ struct peri_connection {
     /// many fragments) or 1009.
     uint16_t error_code;
 
-    // Private from here.
     uint8_t stage_;          ///< enum stage
     uint8_t message_opcode_; ///< of the message being assembled; 0 for none
-    union {
-        uint8_t header[PERI_FRAME_HEADER_MAX]; ///< an incomplete frame header
-        struct {
-            uint64_t left; ///< payload bytes to come
-            uint8_t key[4];
-            uint8_t key_at; ///< where in the key the next byte is
-            uint8_t opcode;
-            bool fin, masked;
-        } frame; ///< the frame whose payload is being read
-    } in_;
-    struct peri_partial *partial_; ///< what was copied from earlier reads; NULL for nothing
-    uint32_t fragments_;
-    uint8_t header_bytes_ : 7;
-    uint8_t compressed_ : 1; ///< the message being assembled is
-    struct peri_utf8 utf8_;  ///< of the text being assembled; complete between messages
 };
 
 /// Takes the next event out of the bytes at *in.

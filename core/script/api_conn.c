@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 
 #include "base/alloc.h"
+#include "proto/utf8.h"
 #include "script/api.h"
 #include "script/data.h"
 #include "script/hold.h"

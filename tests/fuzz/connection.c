@@ -1,6 +1,7 @@
 // The frame and connection state machine. The input picks role, limits, compression and pieces; the
 // events, errors included, must not depend on the pieces.
 #include "proto/connection.h"
+#include "proto/utf8.h"
 
 #include "fuzz.h"
 #include "proto/deflate.h"
