@@ -17,6 +17,8 @@ LOAD = TOOLS / "bench_load"
 LOAD_S = 300  # no load takes longer
 QUIET = 0.05  # of a core, that others may have
 SETTLE_S = 0.5  # for memory to be what it stays
+AT_ONCE = 32  # of connections that come and leave before memory is looked at
+COME_AND_LEAVE_S = 10  # that they take at most: with a slow server, fewer do
 
 
 class Failed(Exception):
@@ -83,13 +85,29 @@ def _while_held(running: Running, row: Row, used: Cores, count: int, ask):
     return answer
 
 
+def _come_and_leave(running: Running, row: Row, used: Cores) -> None:
+    """As many connections as the row has, few of them at once."""
+    command = _load(
+        running, row, used,
+        "--mode=connect", f"--connections={AT_ONCE}", "--warm=0", f"--count={row.connections}",
+    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COME_AND_LEAVE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return
+    if done.returncode != 0:
+        raise Failed(f"{done.stderr.strip()}\n{running.tail()}".strip())
+
+
 def _a_connection(running: Running, row: Row, used: Cores, held: Callable[[], int]) -> float:
-    """Bytes that one connection takes. A few were there before, so that what is needed once is not
-    counted as theirs.
+    """Bytes that one connection takes. As many have come and left before, so that what is needed
+    once, or for coming and going, is not counted as theirs.
 
     @param held  answers how many bytes there are
     """
-    _while_held(running, row, used, 100, lambda: None)
+    _come_and_leave(running, row, used)
     time.sleep(SETTLE_S)
     before = held()
     return round(

@@ -52,6 +52,15 @@ class Results:
         values = self.ratios(row, server, against)
         return statistics.median(values) if values else None
 
+    def others(self, row: Row) -> list[float]:
+        """What other programs had of a core, in each measurement of a row."""
+        return [
+            figures["others"]
+            for cell in self.cells[row.name].values()
+            for figures in cell.rounds.values()
+            if "others" in figures
+        ]
+
     def best_peer(self, row: Row) -> tuple[Server, float] | None:
         """Which of other servers needs the least, and how many times what perigee does."""
         peers = [server for server in self.servers if server in PEERS]
@@ -194,13 +203,7 @@ class Results:
 
     def _company(self) -> str:
         """What other programs did on both cores meanwhile."""
-        shares = [
-            figures["others"]
-            for cells in self.cells.values()
-            for cell in cells.values()
-            for figures in cell.rounds.values()
-            if "others" in figures
-        ]
+        shares = [share for row in self.rows for share in self.others(row)]
         if not shares:
             return ""
         return (

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-ECHO, BROADCAST, ROOM = "echo", "broadcast", "room"  # what a server does
+# What a server does.
+ECHO, BROADCAST, IDLE, ROOM = "echo", "broadcast", "idle", "room"
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,11 @@ class Work:
     tls: bool = False
     deflate: bool = False
     connections: int = 0
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether it has to know who is connected; else each connection is by itself."""
+        return self.kind in (BROADCAST, ROOM)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,6 @@ ROWS = (
          goal=0.9),
     _row("connect", "connections that come, upgrade and close, 32 at once", 32, "--mode=connect",
          peer="node_ws", times_peer=3),
-    _idle("idle", "memory of an idle connection, of 15,000", ECHO, 320),
+    _idle("idle", "memory of an idle connection, of 15,000", IDLE, 320),
     _idle("idle_room", "the same in one room", ROOM, 450),
 )  # fmt: skip

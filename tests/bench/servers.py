@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rows import BROADCAST, ECHO, ROOM, Work
+from rows import BROADCAST, ECHO, IDLE, ROOM, Work
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -96,6 +96,7 @@ def perigee_command(work: Work) -> Command:
     folder, path = {
         ECHO: (ROOT / "scripts", "/echo"),
         BROADCAST: (ROOT / "scripts", "/ws"),
+        IDLE: (HERE / "scripts", "/idle"),
         ROOM: (HERE / "scripts", "/room"),
     }[work.kind]
     # No control socket: two hosts of a measurement would ask for the same place.
@@ -121,7 +122,7 @@ def perigee_version() -> str:
 def floor_command(work: Work) -> Command:
     if work.deflate:
         raise NotRun("a floor compresses nothing")
-    name = "floor_echo" if work.kind == ECHO else "floor_broadcast"
+    name = "floor_broadcast" if work.knows_all else "floor_echo"
     argv = [str(TOOLS / name), *(certificate() if work.tls else ())]
     settings = "OpenSSL, TLS 1.3 as agreed on" if work.tls else ""
     return Command(argv, settings=settings)

@@ -121,6 +121,14 @@ def test_every_row_and_server_has_a_name_of_its_own():
         assert len(set(names)) == len(names)
 
 
+def test_every_row_has_the_script_that_perigee_serves_for_it():
+    for row in rows.ROWS:
+        command = servers.perigee_command(rows.Work(row.work.kind))
+        script = Path(command.argv[2]) / f"{command.path}.lua".lstrip("/")
+        assert script.is_file(), row.name
+        assert row.name != "idle" or "function idle.open(" in script.read_text()
+
+
 def test_a_peer_that_is_not_installed_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("peers.BUILD", tmp_path)
     for peer in PEERS:

@@ -8,7 +8,7 @@ switch is on: what is compared is the best that a user of it would get.
 import subprocess
 from pathlib import Path
 
-from rows import BROADCAST, ECHO, ROOM, Work
+from rows import Work
 from servers import ROOT, Command, NotRun, Server, certificate, free_port, output_of
 
 HERE = Path(__file__).resolve().parent
@@ -30,7 +30,7 @@ def _installed(name: str) -> Path:
 
 
 def _path(work: Work) -> str:
-    return "/echo" if work.kind == ECHO else "/broadcast"
+    return "/broadcast" if work.knows_all else "/echo"
 
 
 def _tls(work: Work, *flags: str) -> list[str]:
@@ -47,7 +47,7 @@ def _plain_only(work: Work, tls: str = "", deflate: str = "", broadcast: str = "
     for asked, reason in (
         (work.tls, tls),
         (work.deflate, deflate),
-        (work.kind in (BROADCAST, ROOM), broadcast),
+        (work.knows_all, broadcast),
     ):
         if asked and reason:
             raise NotRun(reason)
@@ -73,7 +73,7 @@ def rocket(work: Work) -> Command:
         cert, key = certificate()
         env = {"BENCH_CERT": cert, "BENCH_KEY": key}
     argv = [str(folder / "release/bench-rocket"), str(port)]
-    broadcast = "" if work.kind == ECHO else ", what comes together is flushed together"
+    broadcast = ", what comes together is flushed together" if work.knows_all else ""
     return Command(argv, _path(work), port, f"workers = 1, LTO{broadcast}", env=env)
 
 
@@ -85,7 +85,7 @@ def fastwebsockets(work: Work) -> Command:
         deflate="fastwebsockets has no permessage-deflate",
     )
     argv = [str(folder / "release/bench-fastwebsockets")]
-    broadcast = "" if work.kind == ECHO else ", what comes together is written together"
+    broadcast = ", what comes together is written together" if work.knows_all else ""
     return Command(argv, _path(work), settings=f"tokio with one thread, LTO{broadcast}")
 
 
@@ -93,7 +93,7 @@ def gorilla(work: Work) -> Command:
     folder = _installed("gorilla")
     argv = [str(folder / "server"), *(["-deflate"] if work.deflate else [])]
     argv += _tls(work, "-cert", "-key")
-    settings = "GOMAXPROCS 1" + ("" if work.kind == ECHO else ", prepared messages")
+    settings = "GOMAXPROCS 1" + (", prepared messages" if work.knows_all else "")
     settings += ", no context takeover (it has none), level 1" if work.deflate else ""
     return Command(argv, _path(work), settings=settings)
 
@@ -142,7 +142,7 @@ def nginx(work: Work) -> Command:
 
 def libwebsockets(work: Work) -> Command:
     folder = _installed("libwebsockets")
-    argv = [str(folder / "server"), *([] if work.kind == ECHO else ["--broadcast"])]
+    argv = [str(folder / "server"), *(["--broadcast"] if work.knows_all else [])]
     argv += ["--deflate"] if work.deflate else []
     argv += ["--tls", *certificate()] if work.tls else []
     settings = "one service thread, 64 KiB of rx buffer" + (f", {DEFLATED}" if work.deflate else "")
