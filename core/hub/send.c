@@ -217,7 +217,8 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
     if (conn->stage != STAGE_OPEN) {
         return PERI_E_CLOSED;
     }
-    uint64_t hard = peri_limits_outbox_hard(peri_hub_limits_of(hub, conn->script));
+    const struct peri_limits *limits = peri_hub_limits_of(hub, conn->script);
+    uint64_t hard = peri_limits_outbox_hard(limits);
     struct frame frame = {out->opcode, PLAIN, out->payload, out->before};
     if (frame_bytes(&frame) > hard) {
         return PERI_E_LIMIT;
@@ -232,7 +233,9 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
         frame = (struct frame){out->opcode, RSV1, deflated, 0};
     }
     size_t n = frame_bytes(&frame);
-    if (peri_outbox_counted(&conn->outbox) + n > hard) {
+    uint64_t waits = peri_outbox_counted(&conn->outbox);
+    bool pauses = own && waits <= limits->outbox_soft; // its reading, so that no other answer follows
+    if (waits + n > hard && !pauses) {
         peri_conn_overrun(hub, conn, "outbox_hard");
         return PERI_E_CLOSED;
     }

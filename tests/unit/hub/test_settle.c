@@ -172,6 +172,21 @@ static void test_direct_sends_fill_the_outbox_up_to_the_hard_limit_exactly(void 
     expect_wire(a, "T:0*996 T:1*996 C:1013:too slow ");
 }
 
+static void test_the_answer_that_pauses_reading_may_go_over_the_hard_limit(void **state) {
+    (void)state;
+    // At soft nothing pauses yet, and what it has sent may be as large as any message.
+    size_t a = connect_slow(SOFT);
+    struct peri_outgoing largest = text_of(filler('1', HARD - 4));
+    assert_int_equal(peri_conn_send(world.hub, conn_of(a), &largest, true), PERI_AGAIN);
+    assert_int_equal(queued(a), SOFT + HARD);
+    assert_int_equal(peri_hub_input_room(world.hub, world.peers[a].key), 0);
+    struct peri_outgoing next = text_of(PERI_STR(""));
+    assert_int_equal(peri_conn_send(world.hub, conn_of(a), &next, true), PERI_E_CLOSED);
+    turns();
+    open_window(a, SIZE_MAX);
+    expect_wire(a, "T:0*996 T:1*1996 C:1013:too slow ");
+}
+
 static void test_a_broadcast_over_the_hard_limit_ends_whatever_the_policy(void **state) {
     (void)state;
     // At soft, so no slow policy applies; the frame would pass hard by one byte.
@@ -463,6 +478,7 @@ int main(void) {
         SETTLE_TEST(test_under_the_soft_limit_nothing_gives_way),
         SETTLE_TEST(test_a_latest_frame_that_is_begun_does_not_give_way),
         SETTLE_TEST(test_direct_sends_fill_the_outbox_up_to_the_hard_limit_exactly),
+        SETTLE_TEST(test_the_answer_that_pauses_reading_may_go_over_the_hard_limit),
         SETTLE_TEST(test_a_broadcast_over_the_hard_limit_ends_whatever_the_policy),
         SETTLE_TEST(test_latest_may_not_pass_the_hard_limit_either),
         SETTLE_TEST(test_a_message_larger_than_the_hard_limit_is_refused_and_nothing_sent),
