@@ -73,8 +73,8 @@ int peri_room_do_leave(lua_State *L, struct peri_vm *vm, peri_key key, int index
 /// Pushes a new req for the task and remembers it in task->req. [-0, +1]; may raise
 void peri_req_push(lua_State *L, struct peri_task *task);
 
-/// The handler has ended: reading it raises from now on. Never raises.
-void peri_req_end(struct peri_req *req); ///< NULL does nothing
+/// The handler has ended: reading its req, if it has one, raises from now on. Never raises.
+void peri_req_end(struct peri_task *task);
 
 // JSON.
 

@@ -11,45 +11,36 @@ static const char TYPE[] = "perigee.req";
 struct peri_req {
     struct peri_request *request; ///< shared(ref); NULL once the handler has ended
     struct peri_params *params;   ///< shared(ref), as long as request; NULL for none
-    struct peri_req **owner;      ///< the task's pointer to this
     size_t remote_len;
     char remote[];
 };
 
 void peri_req_push(lua_State *L, struct peri_task *task) {
     struct peri_req *req = lua_newuserdatauv(L, sizeof *req + task->text.len, 1);
-    req->request = NULL;
-    req->params = NULL;
-    req->owner = NULL;
+    *req = (struct peri_req){0};
     luaL_setmetatable(L, TYPE);
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX,
+                task); // the task ends it, so it needs no finalizer, nor a second cycle
     req->request = peri_request_ref(task->request);
     req->params = peri_params_ref(task->params);
     req->remote_len = task->text.len;
     memcpy(req->remote, task->text.ptr, task->text.len);
-    req->owner = &task->req;
     task->req = req;
 }
 
-void peri_req_end(struct peri_req *req) {
+void peri_req_end(struct peri_task *task) {
+    struct peri_req *req = task->req;
     if (!req) {
         return;
     }
-    *req->owner = NULL;
-    req->owner = NULL;
     peri_request_unref(req->request);
     req->request = NULL;
     peri_params_unref(req->params);
     req->params = NULL;
-}
-
-static int req_gc(lua_State *L) {
-    struct peri_req *req = lua_touserdata(L, 1);
-    if (req->owner) {
-        peri_req_end(req);
-    }
-    return 0;
+    task->req = NULL;
+    lua_pushnil(task->vm->L);
+    lua_rawsetp(task->vm->L, LUA_REGISTRYINDEX, task); // which is there, so this can't raise
 }
 
 static struct peri_req *check_req(lua_State *L) {
@@ -191,7 +182,12 @@ static int req_index(lua_State *L) {
     if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) {
         return 1;
     }
-    lua_getiuservalue(L, 1, 1);
+    if (lua_getiuservalue(L, 1, 1) == LUA_TNIL) {
+        lua_newtable(L);
+        lua_replace(L, -2);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, 1);
+    }
     lua_pushvalue(L, 2);
     if (lua_rawget(L, -2) != LUA_TNIL) {
         return 1;
@@ -223,7 +219,6 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg metamethods[] = {
-    {"__gc", req_gc},
     {"__tostring", req_tostring},
     {NULL, NULL},
 };

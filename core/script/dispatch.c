@@ -93,6 +93,9 @@ static int open_prepare(lua_State *L, struct peri_task *task) {
     }
     peri_vm_push_handler(L, task->vm, PERI_ON_OPEN);
     peri_conn_push(L, task->key);
+    if (!task->vm->open_takes_req) {
+        return 1;
+    }
     peri_req_push(L, task);
     return 2;
 }

@@ -98,7 +98,7 @@ __attribute__((cold, noinline)) static uint64_t rest_until(struct peri_vm *vm) {
 /// Puts a finished task's coroutine back, or lets go of it.
 static void release(struct peri_task *task) {
     struct peri_vm *vm = task->vm;
-    peri_req_end(task->req);
+    peri_req_end(task);
     peri_request_unref(task->request);
     if (vm->idle_count < POOL_MAX && vm->phase != PERI_CLOSING) {
         vm->idle_count++;

@@ -83,6 +83,14 @@ static void read_functions(lua_State *L, int table, const char *field, enum peri
     lua_settop(L, table);
 }
 
+/// Would the function on top look at a second argument?
+static bool takes_two(lua_State *L) {
+    lua_Debug about;
+    lua_pushvalue(L, -1);
+    (void)lua_getinfo(L, ">u", &about);
+    return about.nparams >= 2 || about.isvararg;
+}
+
 static void read_handlers(lua_State *L, struct peri_vm *vm, int table) {
     for (int i = 0; i < PERI_HANDLERS; i++) {
         lua_getfield(L, table, peri_handler_names[i]);
@@ -94,6 +102,7 @@ static void read_handlers(lua_State *L, struct peri_vm *vm, int table) {
             luaL_error(L, "field '%s' must be a function, not a %s", peri_handler_names[i],
                        luaL_typename(L, -1));
         }
+        vm->open_takes_req |= i == PERI_ON_OPEN && takes_two(L);
         vm->handler[i] = luaL_ref(L, LUA_REGISTRYINDEX);
     }
     read_functions(L, table, "timers", PERI_SLOT_NAMED);

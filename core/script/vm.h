@@ -61,6 +61,7 @@ struct peri_vm {
     enum peri_slow slow;
     bool close_on_error;
     int handler[PERI_HANDLERS]; ///< registry references; LUA_NOREF when absent
+    bool open_takes_req;        ///< `open` has a second parameter
     int report;                 ///< the same, of the door's message handler
     int words[PERI_WORDS];      ///< the same
     const char *word_at[PERI_WORDS];
