@@ -13,7 +13,7 @@ static uint32_t after(const struct peri_numbers *numbers, uint32_t at) {
     return (at + 1) & (numbers->cap_ - 1);
 }
 
-/// Its entry, or the free one where it would be. At most half are taken, so there is one.
+/// Its entry, or the free one where it would be. At most two thirds are taken, so there is one.
 static uint32_t find(const struct peri_numbers *numbers, const void *address) {
     uint32_t at = home_of(numbers, address);
     while (numbers->entries_[at].number != 0 && numbers->entries_[at].address != address) {

@@ -19,7 +19,7 @@ struct peri_numbers {
 
 /// True when one more needs larger memory first.
 static inline bool peri_numbers_is_full(const struct peri_numbers *numbers) {
-    return 2 * (uint64_t)numbers->count >= numbers->cap_;
+    return 3 * (uint64_t)numbers->count >= 2 * (uint64_t)numbers->cap_;
 }
 
 /// Entries of the larger memory.

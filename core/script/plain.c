@@ -17,6 +17,9 @@
 /// Stack slots that a copy needs on each side; where the states are one, of that one.
 enum { SLOTS = 32 };
 
+/// No power of two, nor two thirds of one: nodes, numbers and Lua's arrays do not all grow at once.
+enum { FIRST_NODES = 12 };
+
 /// A table of `from`, and what it becomes.
 struct node {
     uint32_t parent; ///< the table in which it was found first; 0: a root
@@ -110,7 +113,7 @@ static void grow(struct peri_move *move, lua_State *to, int to_map) {
     if (move->cap > UINT32_MAX / 2) {
         peri_raise_memory(to);
     }
-    uint32_t cap = move->cap ? move->cap * 2 : 8;
+    uint32_t cap = move->cap ? move->cap * 2 : FIRST_NODES;
     struct node *nodes = lua_newuserdatauv(to, cap * sizeof *nodes, 0);
     if (move->nodes) {
         memcpy(nodes, move->nodes, (move->count + 1) * sizeof *nodes);
