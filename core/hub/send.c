@@ -171,7 +171,7 @@ void peri_hub_ping(struct peri_hub *hub, peri_key key, struct peri_str payload) 
 /// @return how many pieces
 static int point_at(struct iovec iov[2], uint8_t header[PERI_FRAME_HEADER_MAX],
                     const struct frame *frame) {
-    uint8_t *payload = (uint8_t *)(uintptr_t)frame->payload.ptr; // only read
+    uint8_t *payload = (uint8_t *)(uintptr_t)frame->payload.ptr; // read, but for what is before it
     size_t header_bytes = peri_frame_header_bytes(frame->payload.len);
     if (frame->before >= header_bytes) {
         iov[0] = (struct iovec){payload - header_bytes, frame_bytes(frame)};
@@ -234,7 +234,8 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
     }
     size_t n = frame_bytes(&frame);
     uint64_t waits = peri_outbox_counted(&conn->outbox);
-    bool pauses = own && waits <= limits->outbox_soft; // its reading, so that no other answer follows
+    uint64_t soft = limits->outbox_soft;
+    bool pauses = own && waits <= soft && waits + n > soft; // its reading: no more is asked for
     if (waits + n > hard && !pauses) {
         peri_conn_overrun(hub, conn, "outbox_hard");
         return PERI_E_CLOSED;

@@ -79,7 +79,7 @@ static void check_stacks(const struct peri_move *move, lua_State *from, lua_Stat
 }
 
 /// stack: the move, map, table, number
-static int map_both_ways(lua_State *from) {
+static int add_number(lua_State *from) {
     struct peri_move *move = lua_touserdata(from, 1);
     uint32_t number = (uint32_t)lua_tointeger(from, 4);
     if (peri_numbers_is_full(&move->numbers)) {
@@ -135,7 +135,7 @@ static uint32_t add_in_to(struct peri_move *move, lua_State *to, int to_map) {
 /// @return a Lua status
 static int add_in_from(struct peri_move *move, lua_State *from, int from_map, int index,
                        uint32_t number) {
-    lua_pushcfunction(from, map_both_ways);
+    lua_pushcfunction(from, add_number);
     lua_pushlightuserdata(from, move);
     lua_pushvalue(from, from_map);
     lua_pushvalue(from, index);

@@ -187,6 +187,19 @@ static void test_the_answer_that_pauses_reading_may_go_over_the_hard_limit(void 
     expect_wire(a, "T:0*996 T:1*1996 C:1013:too slow ");
 }
 
+static void test_an_answer_that_pauses_nothing_stays_under_the_hard_limit(void **state) {
+    (void)state;
+    world.script_limits[1].outbox_soft = 3 * HARD;
+    size_t a = connect_slow(SOFT);
+    struct peri_outgoing out = text_of(filler('1', HARD - SOFT - 4));
+    assert_int_equal(peri_conn_send(world.hub, conn_of(a), &out, true), PERI_OK);
+    assert_int_equal(queued(a), HARD);
+    assert_int_equal(peri_conn_send(world.hub, conn_of(a), &out, true), PERI_E_CLOSED);
+    turns();
+    open_window(a, SIZE_MAX);
+    expect_wire(a, "T:0*996 T:1*996 C:1013:too slow ");
+}
+
 static void test_a_broadcast_over_the_hard_limit_ends_whatever_the_policy(void **state) {
     (void)state;
     // At soft, so no slow policy applies; the frame would pass hard by one byte.
@@ -479,6 +492,7 @@ int main(void) {
         SETTLE_TEST(test_a_latest_frame_that_is_begun_does_not_give_way),
         SETTLE_TEST(test_direct_sends_fill_the_outbox_up_to_the_hard_limit_exactly),
         SETTLE_TEST(test_the_answer_that_pauses_reading_may_go_over_the_hard_limit),
+        SETTLE_TEST(test_an_answer_that_pauses_nothing_stays_under_the_hard_limit),
         SETTLE_TEST(test_a_broadcast_over_the_hard_limit_ends_whatever_the_policy),
         SETTLE_TEST(test_latest_may_not_pass_the_hard_limit_either),
         SETTLE_TEST(test_a_message_larger_than_the_hard_limit_is_refused_and_nothing_sent),
