@@ -149,8 +149,8 @@ struct peri_outgoing {
 };
 
 /// Sends to one connection. Never dropped: over the hard limit the connection ends with 1013.
-/// @param own sent by this connection's own event: if it ends over soft, reading pauses, and the one that
-///            does so may go over the hard limit too
+/// @param own sent by this connection's own event: if it ends over soft, reading pauses. The one that does so
+///            may go over the hard limit, if it is no larger than a message that may come.
 /// @return PERI_OK; PERI_AGAIN: accepted, over the soft limit; PERI_E_CLOSED: it has ended, perhaps
 ///         over this; PERI_E_LIMIT: larger than the hard limit, nothing sent; PERI_E_MEMORY:
 ///         nothing sent

@@ -77,8 +77,13 @@ PERI_MUST_CHECK int peri_limits_tighten(struct peri_limits *limits, struct peri_
 PERI_MUST_CHECK int peri_limits_print(const struct peri_limits *limits,
                                       const struct peri_limit_spec *spec, struct peri_buffer *out);
 
+/// A frame that holds one largest message.
+static inline uint64_t peri_limits_frame_max(const struct peri_limits *limits) {
+    return limits->message_bytes + 14;
+}
+
 /// The largest outbox a connection may have: outbox_hard, but never below one largest message.
 static inline uint64_t peri_limits_outbox_hard(const struct peri_limits *limits) {
-    uint64_t one = limits->message_bytes + 14;
+    uint64_t one = peri_limits_frame_max(limits);
     return limits->outbox_hard > one ? limits->outbox_hard : one;
 }

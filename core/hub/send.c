@@ -212,6 +212,14 @@ static int write_directly(struct peri_hub *hub, struct peri_conn *conn, const st
     return PERI_OK;
 }
 
+/// Does an answer of n bytes make reading pause, and is it no larger than what may come? Such a one passes
+/// the hard limit: else it would depend on the peer's pace whether its largest messages can be sent back.
+static bool is_last_answer(const struct peri_limits *limits, const struct peri_conn *conn,
+                           size_t n) {
+    uint64_t waits = peri_outbox_counted(&conn->outbox), soft = limits->outbox_soft;
+    return waits <= soft && waits + n > soft && n <= peri_limits_frame_max(limits);
+}
+
 int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct peri_outgoing *out,
                    bool own) {
     if (conn->stage != STAGE_OPEN) {
@@ -233,10 +241,8 @@ int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct pe
         frame = (struct frame){out->opcode, RSV1, deflated, 0};
     }
     size_t n = frame_bytes(&frame);
-    uint64_t waits = peri_outbox_counted(&conn->outbox);
-    uint64_t soft = limits->outbox_soft;
-    bool pauses = own && waits <= soft && waits + n > soft; // its reading: no more is asked for
-    if (waits + n > hard && !pauses) {
+    if (peri_outbox_counted(&conn->outbox) + n > hard &&
+        !(own && is_last_answer(limits, conn, n))) {
         peri_conn_overrun(hub, conn, "outbox_hard");
         return PERI_E_CLOSED;
     }
