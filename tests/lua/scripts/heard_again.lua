@@ -1,5 +1,5 @@
--- Sends what it is sent: twice, to another, as the other kind, and after a wait, in which others are
--- read.
+-- Sends what it is sent: twice, to another, as the other kind, and after a wait, in which others
+-- are read.
 
 local ws = require "ws"
 
