@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from wire_tls import TlsClient
 
 from support import host as support
 from support.certificates import Authority
@@ -203,3 +204,108 @@ def started():
         for pipe in (run.process.stdin, run.process.stdout, run.process.stderr):
             with suppress(BrokenPipeError):
                 pipe.close()
+
+
+# By TLS
+
+TALK = """
+local ws = require "ws"
+local closes, drains, member = ws.json.array {}, ws.json.array {}, nil
+return {
+  open = function(conn, req)
+    if req.query.feed then
+      conn:join "feed"
+      member = conn
+    end
+  end,
+  message = function(conn, data, kind) conn:send(data, kind) end,
+  drain = function(_, missed) drains[#drains + 1] = missed end,
+  close = function(_, code) closes[#closes + 1] = code end,
+  request = function(req)
+    if req.query.sleep then ws.sleep(tonumber(req.query.sleep)) end
+    if req.query.size then
+      ws.room("feed"):broadcast(("x"):rep(tonumber(req.query.size)), { slow = req.query.slow })
+    end
+    return 200, {
+      closes = closes, drains = drains, count = ws.all:count(), body = #req.body,
+      buffered = member and member.buffered or 0,
+    }
+  end,
+}
+"""
+
+
+@pytest.fixture
+def pair(authority):
+    return authority.issue("localhost")
+
+
+@pytest.fixture
+def talk(serve, pair):
+    """A host by TLS: talk(flags...)."""
+
+    def start(*flags: str, **limits) -> Host:
+        limit_flags = [f"--limit={name}={value}" for name, value in limits.items()]
+        return serve({"talk.lua": TALK}, *pair.flags, *flags, *limit_flags)
+
+    return start
+
+
+@pytest.fixture
+def dial(authority):
+    """A client, its handshake done: dial(host, ...)."""
+    clients = []
+
+    def connect(host: Host, version=None, **options) -> TlsClient:
+        context = options.pop("context", None) or authority.context(version)
+        clients.append(TlsClient(host.port, context, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.socket.close()
+
+
+@pytest.fixture
+def join(dial):
+    """The same with a WebSocket open."""
+
+    def connect(host: Host, version=None, path="/talk", **options) -> TlsClient:
+        client = dial(host, version, **options)
+        assert client.upgrade(path).status == 101
+        return client
+
+    return connect
+
+
+# With a control socket
+
+CHAT = """
+local ws = require "ws"
+local count = 0
+local names = {}
+local function bump() count = count + 1 return count end
+local beats = 7
+local chat = { timers = { beat = function() beats = beats + 1 end } }
+function chat.start() ws.every(60, "beat") end
+function chat.open(conn) conn:join("hall") names[conn] = "guest" end
+function chat.message(conn, text)
+  bump()
+  if text:sub(1, 4) == "boom" then error("bad words: " .. text) end
+  if text == "sleep" then ws.sleep(30) end
+  conn:send(text)
+end
+return chat
+"""
+
+
+@pytest.fixture
+def path(tmp_path_factory):
+    """Of the control socket."""
+    return tmp_path_factory.mktemp("c") / "control.sock"
+
+
+@pytest.fixture
+def chat(serve, path):
+    """A host with the chat, its socket at `path`."""
+    return serve({"chat.lua": CHAT}, f"--control={path}")

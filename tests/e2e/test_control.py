@@ -3,115 +3,28 @@ the commands that do."""
 
 import json
 import os
-import pty
 import re
-import select
-import signal
 import socket
 import stat
 import subprocess
 import sys
-import termios
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from controlling import Control, command
 
-from conftest import check_sanitizers, program
+from conftest import CHAT, check_sanitizers, program
 from support import host as support
 
-CHAT = """
-local ws = require "ws"
-local count = 0
-local names = {}
-local function bump() count = count + 1 return count end
-local beats = 7
-local chat = { timers = { beat = function() beats = beats + 1 end } }
-function chat.start() ws.every(60, "beat") end
-function chat.open(conn) conn:join("hall") names[conn] = "guest" end
-function chat.message(conn, text)
-  bump()
-  if text:sub(1, 4) == "boom" then error("bad words: " .. text) end
-  if text == "sleep" then ws.sleep(30) end
-  conn:send(text)
-end
-return chat
-"""
 BROKEN = "return {"
-
-
-class Control:
-    """Somebody at the socket."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
-        self.socket.connect(str(path))
-        self.buffer = b""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-
-    def line(self) -> bytes:
-        """The next answer; empty: hung up."""
-        while b"\n" not in self.buffer:
-            try:
-                more = self.socket.recv(65536)
-            except ConnectionResetError:
-                more = b""
-            if not more:
-                return b""
-            self.buffer += more
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line
-
-    def send(self, request) -> None:
-        text = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
-        self.socket.sendall(text)
-
-    def ask(self, request) -> dict:
-        self.send(request)
-        return json.loads(self.line())
-
-    def script(self, name="chat", **more) -> dict:
-        scripts = self.ask({"do": "status", **more})["scripts"]
-        return next(script for script in scripts if script["name"] == name)
-
-    def eval(self, code: str, script="chat") -> dict:
-        return self.ask({"do": "eval", "script": script, "code": code})
-
-
-@pytest.fixture
-def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("c") / "control.sock"
-
-
-@pytest.fixture
-def chat(serve, path):
-    """A host with the chat, its socket at `path`."""
-    return serve({"chat.lua": CHAT}, f"--control={path}")
 
 
 @pytest.fixture
 def control(chat, path):
     with Control(path) as asking:
         yield asking
-
-
-def command(path, *words: str, **options):
-    """Runs a command against the socket at `path` -> (status, stdout, stderr)."""
-    where = [f"--control={path}"] if path else []
-    options.setdefault("env", support.environment())
-    done = subprocess.run(
-        [program(), *words, *where], capture_output=True, text=True, timeout=60, check=False,
-        **options,
-    )  # fmt: skip
-    check_sanitizers(done.stderr)
-    return done.returncode, done.stdout, done.stderr
 
 
 # Where it is ---------------------------------------------------------------------------------
@@ -435,89 +348,6 @@ def test_eval_prints_nothing_that_steers_a_terminal(chat, path):
     assert json.loads(command(path, "eval", "chat", "1", "--format=json")[1]) == {
         "ok": True, "text": "1",
     }  # fmt: skip
-
-
-# Top ---------------------------------------------------------------------------------------------
-
-
-def test_top_takes_one_sample_where_nobody_looks(chat, path):
-    with chat.client("/chat") as client:
-        asking = subprocess.Popen(
-            [program(), "top", f"--control={path}", "--format=json"],
-            stdout=subprocess.PIPE, text=True, env=support.environment(),
-        )  # fmt: skip
-        while asking.poll() is None:
-            client.text("x")
-            client.hear()
-        sample = json.loads(asking.stdout.read())
-        asking.stdout.close()
-    (script,) = sample["scripts"]
-    assert script["messages_s"] > 1 and script["errors_s"] == 0
-    assert 0 < script["p50"] <= script["p99"]
-    status, out, _ = command(path, "top", "--once")
-    assert status == 0
-    assert re.search(r"^script +messages/s +p50 +p99 +memory +errors", out, re.MULTILINE)
-    assert re.search(r"^chat +0\.0 +\S+( ms)? +\S+( ms)? +\S+ KiB +0 +0\.0 +0$", out, re.MULTILINE)
-
-
-class Screen:
-    """`perigee top` at a terminal."""
-
-    def __init__(self, path):
-        self.control, inside = pty.openpty()
-        self.before = termios.tcgetattr(inside)
-        self.inside = inside
-        self.process = subprocess.Popen(
-            [program(), "top", f"--control={path}"],
-            stdin=inside, stdout=inside, stderr=inside, env=support.environment(),
-            start_new_session=True, preexec_fn=lambda: self.take_over(inside),
-        )  # fmt: skip
-        self.text = ""
-
-    @staticmethod
-    def take_over(inside):
-        import fcntl
-
-        fcntl.ioctl(inside, termios.TIOCSCTTY, 0)
-
-    def read_until(self, words: str, times: int = 1):
-        end = time.monotonic() + 30
-        while self.text.count(words) < times:
-            assert time.monotonic() < end, self.text
-            if select.select([self.control], [], [], 0.1)[0]:
-                self.text += os.read(self.control, 65536).decode()
-
-    def end(self) -> int:
-        status = self.process.wait(30)
-        while select.select([self.control], [], [], 0.1)[0]:
-            self.text += os.read(self.control, 65536).decode()
-        assert termios.tcgetattr(self.inside) == self.before
-        assert self.text.endswith("\x1b[?25h\x1b[?1049l") or "perigee: " in self.text
-        os.close(self.control)
-        os.close(self.inside)
-        return status
-
-
-@pytest.mark.parametrize("how", ["q", "\x03", signal.SIGTERM])
-def test_top_is_drawn_each_second_until_it_is_ended(chat, path, how):
-    screen = Screen(path)
-    screen.read_until("\x1b[Hperigee ", 3)
-    assert "\x1b[?1049h" in screen.text and "chat" in screen.text
-    if isinstance(how, str):
-        os.write(screen.control, how.encode())
-    else:
-        screen.process.send_signal(how)
-    assert screen.end() == 0
-    with Control(path) as control:
-        assert control.script()["connections"] == 0
-
-
-def test_top_ends_with_the_host(chat, path):
-    screen = Screen(path)
-    screen.read_until("\x1b[Hperigee ")
-    chat.stop()
-    assert screen.end() == 1
-    assert screen.text.rstrip().endswith("perigee: the host is gone")
 
 
 # Hostile ------------------------------------------------------------------------------------------

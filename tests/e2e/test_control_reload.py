@@ -30,11 +30,6 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("c") / "control.sock"
-
-
-@pytest.fixture
 def ask(path):
     """ask("reload", ...) -> (status, stdout, stderr), by a command that may wait."""
 

@@ -5,6 +5,8 @@ from contextlib import suppress
 
 from wire import Client
 
+TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
 
 class TlsClient(Client):
     """A TLS connection, the handshake done unless the test does it.
@@ -89,3 +91,8 @@ class TlsClient(Client):
             self.goodbye = data == b""
             self.buffer += data
             return data != b""
+
+
+def say(client: Client, text: str) -> None:
+    client.text(text)
+    assert client.hear_text() == text

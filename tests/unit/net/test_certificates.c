@@ -1,4 +1,4 @@
-// Pairs of files become contexts, also when they change. What a client sees of it: e2e/test_tls.py.
+// Pairs of files become contexts, also when they change. What a client sees of it: e2e/test_tls_certificates.py.
 #include "net/certificates.h"
 
 #include "base/alloc.h"
