@@ -1,6 +1,6 @@
-// Small blocks for one owner (a VM, a hub, a server), by size class, out of slabs. Taking and giving back cost a few
-// instructions, touch nothing but the block and its slab, and depend on no thread. A slab that is
-// empty serves any class, and goes back to the heap when there are enough of those.
+// Small blocks for one owner (a VM, a hub, a server), by size class, out of slabs. Taking and giving
+// back cost a few instructions, touch nothing but the block and its slab, and depend on no thread. A
+// slab that is empty serves any class, and goes back to the heap when there are enough of those.
 #pragma once
 
 #include <assert.h>

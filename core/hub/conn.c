@@ -141,7 +141,8 @@ static struct peri_conn *make(struct peri_hub *hub, const struct peri_opening *o
     return conn;
 }
 
-static void free_small(struct peri_hub *hub, struct peri_conn *conn) {
+/// @param conn NULL does nothing
+static void free_memory(struct peri_hub *hub, struct peri_conn *conn) {
     if (conn) {
         size_t bytes = bytes_of(peri_conn_protocol(conn), peri_conn_remote(conn));
         peri_slabs_free(&hub->small, conn, bytes);
@@ -155,7 +156,7 @@ int peri_hub_open(struct peri_hub *hub, const struct peri_opening *opening, peri
     }
     struct peri_conn *conn = make(hub, opening);
     if (!conn || peri_room_enter_all(hub, conn) != PERI_OK) {
-        free_small(hub, conn);
+        free_memory(hub, conn);
         return PERI_E_MEMORY;
     }
     conn->key = take_free(hub, conn);
@@ -315,7 +316,7 @@ void peri_conn_free(struct peri_hub *hub, struct peri_conn *conn) {
     peri_outbox_deinit(&conn->outbox);
     put_free(hub, slot_of(conn->key), (uint32_t)(conn->key >> 32));
     hub->conn_count--;
-    free_small(hub, conn);
+    free_memory(hub, conn);
 }
 
 struct peri_outbox *peri_conn_outbox(struct peri_conn *conn) {

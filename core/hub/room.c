@@ -298,15 +298,17 @@ static uint32_t count_joined(const struct peri_conn *conn) {
     return count;
 }
 
+/// @param joined how many rooms it has
 /// @return NULL when one more room is within limits; else static text that names the one it is over
 static const char *over_limit(const struct peri_hub *hub, const struct peri_conn *conn,
-                              uint32_t owner, const struct peri_room *room, struct peri_str name) {
+                              uint32_t joined, uint32_t owner, const struct peri_room *room,
+                              struct peri_str name) {
     const struct peri_limits *limits = peri_hub_limits_of(hub, conn->script);
     const struct peri_owner *found = owner_of(hub, owner);
     if (name.len > limits->room_name_bytes) {
         return "over the limit room_name_bytes";
     }
-    if (count_joined(conn) >= limits->conn_rooms) {
+    if (joined >= limits->conn_rooms) {
         return "over the limit conn_rooms";
     }
     if ((!room || room->member_count == 0) &&
@@ -336,10 +338,10 @@ static void free_joined(struct peri_hub *hub, struct peri_joined *joined) {
     peri_slabs_free(&hub->small, joined, sizeof *joined);
 }
 
-static int join(struct peri_hub *hub, struct peri_conn *conn, struct peri_room *room,
-                struct peri_str info) {
-    if (reserve_merge(hub, count_joined(conn) + 1) != PERI_OK ||
-        reserve_member(hub, room) != PERI_OK) {
+/// @param count of rooms that it has joined
+static int join(struct peri_hub *hub, struct peri_conn *conn, uint32_t count,
+                struct peri_room *room, struct peri_str info) {
+    if (reserve_merge(hub, count + 1) != PERI_OK || reserve_member(hub, room) != PERI_OK) {
         return PERI_E_MEMORY;
     }
     struct peri_joined *joined = peri_slabs_alloc(&hub->small, sizeof *joined);
@@ -374,12 +376,13 @@ int peri_room_join(struct peri_hub *hub, struct peri_conn *conn, uint32_t owner,
         peri_room_ref(room); // policy's may be the only one, and it is asked for limits and charged
     }
     int rc = PERI_E_LIMIT;
-    const char *over = over_limit(hub, conn, owner, room, name);
+    uint32_t count = count_joined(conn);
+    const char *over = over_limit(hub, conn, count, owner, room, name);
     if (over) {
         *why = over;
     } else {
         room = room ? room : new_room(hub, owner, name, conn->script);
-        rc = room ? join(hub, conn, room, info) : PERI_E_MEMORY;
+        rc = room ? join(hub, conn, count, room, info) : PERI_E_MEMORY;
     }
     if (room) {
         peri_room_unref(hub, room);

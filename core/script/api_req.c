@@ -19,9 +19,9 @@ void peri_req_push(lua_State *L, struct peri_task *task) {
     struct peri_req *req = lua_newuserdatauv(L, sizeof *req + task->text.len, 1);
     *req = (struct peri_req){0};
     luaL_setmetatable(L, TYPE);
+    // It is there until the task ends it. So it needs no finalizer, and no second cycle of the collector.
     lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX,
-                task); // the task ends it, so it needs no finalizer, nor a second cycle
+    lua_rawsetp(L, LUA_REGISTRYINDEX, task);
     req->request = peri_request_ref(task->request);
     req->params = peri_params_ref(task->params);
     req->remote_len = task->text.len;
