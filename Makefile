@@ -63,7 +63,7 @@ format:
 	tools/setup test
 	find core tests tools -name '*.[ch]' | xargs build/venv/bin/clang-format -i
 	build/venv/bin/ruff format -q tests tests/run tests/fuzz/run tests/soak/run tests/bench/run \
-	  tests/bench/instructions tools/docs
+	  tests/bench/instructions tools/docs tools/train
 
 # The tables of docs/configuration.md, from those in the code.
 docs: build
