@@ -256,8 +256,9 @@ void peri_session_linger(struct peri_session *session);
 
 /// Sends without waiting. A failing socket is marked dead. Bytes that were taken may still wait for
 /// the socket: peri_session_flush tells.
+/// @param ends they are the last ones, and peri_session_linger follows in this turn
 /// @return bytes taken, 0 when it would block or is dead
-size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n);
+size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n, bool ends);
 
 /// Sends on what was taken and waits for the socket. @return true when nothing of it is left
 bool peri_session_flush(struct peri_session *session);

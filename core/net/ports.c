@@ -123,7 +123,7 @@ static size_t port_write(void *self, void *transport, const struct iovec *iov, i
     for (int i = 0; i < n; i++) {
         offered += iov[i].iov_len;
     }
-    size_t taken = peri_session_send(session, iov, n);
+    size_t taken = peri_session_send(session, iov, n, false);
     if ((taken < offered || peri_stream_is_full(&session->stream)) && !session->dead) {
         session->want_write = true;
         session->taken = peri_server_since_now(session->server);

@@ -264,7 +264,7 @@ static bool send_out(struct peri_session *session) {
     struct peri_http *http = session->http;
     struct iovec iov = {http->out.ptr + http->out_at, http->out.len - http->out_at};
     if (iov.iov_len > 0) {
-        http->out_at += peri_session_send(session, &iov, 1);
+        http->out_at += peri_session_send(session, &iov, 1, false);
     }
     if (http->out_at < http->out.len || !peri_session_flush(session)) {
         return false;

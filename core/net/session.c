@@ -356,12 +356,12 @@ static size_t note_sent(struct peri_session *session, int rc, size_t n) {
     return n;
 }
 
-size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n) {
+size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n, bool ends) {
     size_t taken = 0;
     if (session->dead || session->stage == SESSION_TLS) {
         return 0;
     }
-    int rc = peri_stream_send(&session->stream, iov, n, &taken);
+    int rc = peri_stream_send(&session->stream, iov, n, ends, &taken);
     return note_sent(session, rc, taken);
 }
 

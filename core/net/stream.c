@@ -40,13 +40,14 @@ static bool is_full(void) {
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM;
 }
 
-int peri_stream_send(struct peri_stream *stream, const struct iovec *iov, int n, size_t *taken) {
+int peri_stream_send(struct peri_stream *stream, const struct iovec *iov, int n, bool ends,
+                     size_t *taken) {
     if (stream->tls) {
         return peri_tls_send(stream->tls, iov, n, taken);
     }
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, // sendmsg only reads it
                              .msg_iovlen = (size_t)n};
-    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (ends ? MSG_MORE : 0);
     for (;;) {
         // Of one piece as a rule, and the kernel has less to do for send.
         ssize_t sent = n == 1 ? send(stream->fd, iov[0].iov_base, iov[0].iov_len, flags)

@@ -21,10 +21,11 @@ void peri_stream_drop_tls(struct peri_stream *stream);
 PERI_MUST_CHECK int peri_stream_read(struct peri_stream *stream, uint8_t *out, size_t *n);
 
 /// Sends what the socket takes now.
+/// @param ends  peri_stream_end follows at once: they may wait for it, to leave in one segment
 /// @param taken on PERI_OK: bytes; 0 when it is full
 /// @return PERI_OK; PERI_E_CLOSED: the socket has failed
 PERI_MUST_CHECK int peri_stream_send(struct peri_stream *stream, const struct iovec *iov, int n,
-                                     size_t *taken);
+                                     bool ends, size_t *taken);
 
 /// Sends a part of a file: straight from the system's cache of it, where the bytes go as they are.
 /// @return as peri_stream_send; PERI_E_SYSTEM: the file can't be read there

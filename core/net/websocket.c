@@ -145,6 +145,12 @@ static bool write_head(struct peri_session *session) {
     return true;
 }
 
+/// Nothing more is sent or waited for once what is queued is written: after both Close frames the server
+/// closes first. RFC 6455 section 7.1.1
+static bool is_over(const struct peri_session *session) {
+    return session->ended && (!session->handshake || session->peer_closed || session->failed);
+}
+
 void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
     struct peri_hub *hub = session->server->hub;
     struct peri_outbox *outbox = peri_conn_outbox(conn);
@@ -161,7 +167,8 @@ void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
         for (int i = 0; i < n; i++) {
             offered += iov[i].iov_len;
         }
-        size_t taken = write_head(session) ? peri_session_send(session, iov, n) : 0;
+        bool ends = is_over(session) && offered == outbox->bytes;
+        size_t taken = write_head(session) ? peri_session_send(session, iov, n, ends) : 0;
         if (session->dead) {
             continue;
         }
@@ -211,8 +218,7 @@ void peri_ws_finish(struct peri_session *session) {
     }
     if (session->eof || session->dead) {
         peri_session_close(session);
-    } else if (!session->handshake || session->peer_closed || session->failed) {
-        // After both Close frames the server closes first. RFC 6455 section 7.1.1
+    } else if (is_over(session)) {
         peri_session_linger(session);
     }
 }

@@ -1,6 +1,8 @@
 """A connection from the 101 to its end: frames, pings, the close handshake, and peers that break
 it off in every way."""
 
+import socket
+import struct
 import time
 
 import pytest
@@ -197,6 +199,24 @@ def test_the_peers_close_is_answered_with_its_code_and_the_host_closes_first(ech
         assert client.hear_close()[0] == 4321
         assert client.rest() == b""
     host.wait_log("closed 4321 <bye>")
+
+
+def segments_in(client) -> int:
+    """How many have come, by linux/tcp.h's tcp_info."""
+    info = client.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
+    return struct.unpack_from("I", info, 140)[0]
+
+
+def test_the_last_close_frame_and_the_fin_come_in_one_segment(echo):
+    host, counts = echo(), []
+    for _ in range(20):
+        with host.client("/echo") as client:
+            before = segments_in(client)
+            client.send(close_frame(1000))
+            assert client.hear_close() == (1000, "")
+            assert client.rest() == b""
+            counts.append(segments_in(client) - before)
+    assert min(counts) == 1, counts  # now and then the system sends an ACK of its own
 
 
 def test_a_close_without_a_code_is_1005(echo):
