@@ -22,7 +22,7 @@ set(training_dir ${PROJECT_BINARY_DIR}/training)
 set(profile_dir ${training_dir}/profile)
 set(trained ${training_dir}/trained)
 file(GLOB_RECURSE training_depends CONFIGURE_DEPENDS
-     ${PROJECT_SOURCE_DIR}/core/*.c ${PROJECT_SOURCE_DIR}/core/*.h)
+     ${PROJECT_SOURCE_DIR}/core/*.[ch] ${PROJECT_SOURCE_DIR}/build/deps/lua/src/*.[ch])
 add_custom_command(
   OUTPUT ${trained}
   COMMENT "Training: a build that counts, and what it serves meanwhile"
@@ -36,8 +36,8 @@ add_custom_command(
   COMMAND ${CMAKE_COMMAND} -E rm -rf ${profile_dir}
   COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tools/train ${training_dir}/perigee
   COMMAND ${CMAKE_COMMAND} -E touch ${trained}
-  DEPENDS ${training_depends} ${PROJECT_SOURCE_DIR}/tools/train
-          ${PROJECT_SOURCE_DIR}/tests/bench/plays.py
+  DEPENDS ${training_depends} ${PROJECT_SOURCE_DIR}/CMakeLists.txt
+          ${PROJECT_SOURCE_DIR}/tools/train ${PROJECT_SOURCE_DIR}/tests/bench/plays.py
   VERBATIM)
 add_custom_target(training DEPENDS ${trained})
 
