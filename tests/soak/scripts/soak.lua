@@ -221,8 +221,8 @@ end
 -- ?take: the records of those who have gone, which are then forgotten.
 function soak.request(req)
   local lines = {
-    ("stats live=%d opens=%d closes=%d broadcasts=%d addressed=%d number=%d"):format(
-      ws.all:count(), opens, closes, broadcasts, addressed, number
+    ("stats live=%d opens=%d closes=%d broadcasts=%d addressed=%d number=%d lua=%.0f"):format(
+      ws.all:count(), opens, closes, broadcasts, addressed, number, collectgarbage("count") * 1024
     ),
   }
   if req.query.take then
