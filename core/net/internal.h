@@ -98,8 +98,10 @@ struct peri_session {
         struct peri_ping ping;       ///< SESSION_WS: that waits for its pong
         struct peri_since lingering; ///< SESSION_LINGER
     };
-    uint8_t stage;        ///< enum session_stage
     uint8_t watched;      ///< what the socket is watched for
+    uint8_t stage : 6;    ///< enum session_stage
+    bool unread : 1;      ///< there may be more to read, of which no event will tell
+    bool fin : 1;         ///< the end is behind what can be read
     bool has_http : 1;    ///< in TLS, in HTTP, and at first as a WebSocket
     bool closing : 1;     ///< marked for the sweep
     bool hangup : 1;      ///< no more events will come: read what is there, then it is lost
@@ -167,8 +169,9 @@ struct peri_server {
     struct peri_map exchanges; ///< what policy is to answer: from 8 bytes, the exchange's number
     uint64_t last_exchange;
     uint64_t wake_at_ns;
-    bool waking;    ///< policy runs what was due
-    bool wake_late; ///< and was not done: it goes on once the sockets have been looked at
+    bool has_polled; ///< in this round of the loop: a session reads once in each
+    bool waking;     ///< policy runs what was due
+    bool wake_late;  ///< and was not done: it goes on once the sockets have been looked at
     uint64_t drain_began_ms, drain_told;
     uint64_t complained_ms; ///< when the log last said that connections are refused
     bool draining, drained;
@@ -288,7 +291,7 @@ void peri_session_on_timer(struct peri_session *session);
 /// Reads once, into the server's buffer. SESSION_HTTP follows when the handshake is done, or when
 /// there is an answer for a peer who speaks no TLS.
 /// @return as peri_stream_read; PERI_E_INVALID: such an answer
-PERI_MUST_CHECK int peri_session_tls_read(struct peri_session *session, size_t *n);
+PERI_MUST_CHECK int peri_session_tls_read(struct peri_session *session, size_t *n, bool *more);
 
 /// Why TLS has failed, in the log.
 void peri_session_tls_tell(const struct peri_session *session);

@@ -11,7 +11,7 @@ enum { AT_ONCE = 1024 };
 
 static uint32_t to_system(unsigned events) {
     return (events & PERI_READABLE ? (uint32_t)EPOLLIN : 0) |
-           (events & PERI_WRITABLE ? (uint32_t)EPOLLOUT : 0) |
+           (events & PERI_WRITABLE ? (uint32_t)EPOLLOUT : (uint32_t)EPOLLET) |
            (events & PERI_HANGUP ? (uint32_t)EPOLLRDHUP : 0);
 }
 

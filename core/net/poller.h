@@ -25,7 +25,9 @@ struct peri_poller {
 PERI_MUST_CHECK int peri_poller_open(struct peri_poller *poller, uv_loop_t *loop,
                                      void (*ready)(void *whom, unsigned events));
 
-/// Watches a socket; closing it ends that too.
+/// Watches a socket; closing it ends that too. What there is at that moment is told. From then on it
+/// is told once, when more comes to it; but of one that is watched for being writable, again and again
+/// for as long as there is anything.
 /// @param before what it was watched for; 0: it was not
 /// @param now    0: it is not any more
 /// @param whom   borrowed. After it is gone nothing is told of it, but in the look of before: so it has

@@ -92,7 +92,9 @@ static void turn(struct peri_server *server) {
 }
 
 static void on_prepare(uv_prepare_t *prepare) {
-    turn(prepare->data);
+    struct peri_server *server = prepare->data;
+    server->has_polled = false;
+    turn(server);
 }
 
 static void on_check(uv_check_t *check) {
@@ -100,6 +102,7 @@ static void on_check(uv_check_t *check) {
     if (server->wake_late) {
         peri_server_wake(server);
     }
+    server->has_polled = true;
     turn(server);
 }
 

@@ -35,7 +35,7 @@ static void watch(struct peri_session *session) {
     if (session->hangup || session->eof) {
         // Nothing more can be noticed, and an error would be told again and again.
     } else if (is_reading(session)) {
-        events = PERI_READABLE; // with a backlog too, as it is taken up in the next turn
+        events = PERI_READABLE | PERI_HANGUP; // with a backlog too: it is taken up in the next turn
     } else if (!session->left) {
         events = PERI_HANGUP; // a FIN, noticed while reading is paused; once, as it stays true
     }
@@ -76,11 +76,26 @@ static void set_timer(struct peri_session *session) {
     }
 }
 
+/// Where its backlog is at present.
+static struct peri_backlog **backlog_of(struct peri_session *session) {
+    return session->has_http ? &session->http->backlog : &session->backlog;
+}
+
+/// There may be something to read of which no event tells, and nothing is in its way.
+static bool may_read(struct peri_session *session) {
+    bool unread = session->unread || session->hangup || peri_stream_has_ended(&session->stream);
+    return unread && !session->eof && !session->closing && is_reading(session) &&
+           !*backlog_of(session);
+}
+
 /// After anything happened to the session.
 static void settle(struct peri_session *session) {
     if (!session->closing) {
         watch(session);
         set_timer(session);
+    }
+    if (may_read(session)) {
+        peri_session_want_turn(session);
     }
 }
 
@@ -123,11 +138,6 @@ static void feed(struct peri_session *session, struct peri_span *in) {
     if (!more) {
         peri_session_want_turn(session);
     }
-}
-
-/// Where its backlog is at present.
-static struct peri_backlog **backlog_of(struct peri_session *session) {
-    return session->has_http ? &session->http->backlog : &session->backlog;
 }
 
 static void feed_backlog(struct peri_session *session) {
@@ -186,32 +196,33 @@ static void fail_tls(struct peri_session *session) {
     }
 }
 
-/// One recv. @return true when there may be more
-static bool read_once(struct peri_session *session) {
+/// One recv.
+static void read_once(struct peri_session *session) {
     struct peri_server *server = session->server;
     size_t n = 0;
+    bool more = true; // but where it is known better
     peri_hub_prefetch(server->hub, session->key);
-    int rc = session->stage == SESSION_TLS ? peri_session_tls_read(session, &n)
-                                           : peri_stream_read(&session->stream, server->buffer, &n);
+    int rc = session->stage == SESSION_TLS
+                 ? peri_session_tls_read(session, &n, &more)
+                 : peri_stream_read(&session->stream, server->buffer, &n, &more);
     if (rc == PERI_AGAIN && !session->hangup) {
-        return false;
+        session->unread = false;
+        return;
     }
+    session->unread = more || session->fin;
     if (rc == PERI_E_PROTOCOL) {
         fail_tls(session);
-        return false;
+        return;
     }
     if (rc == PERI_E_INVALID) {
-        return false; // it has its answer
+        return; // it has its answer
     }
     if (rc != PERI_OK) {
         on_eof(session);
-        return false;
-    }
-    if (peri_stream_has_ended(&session->stream)) {
-        peri_session_want_turn(session); // the socket will not say so
+        return;
     }
     if (n == 0) {
-        return true;
+        return;
     }
     session->quiet = peri_server_since_now(server);
     struct peri_span in = {server->buffer, n};
@@ -219,14 +230,6 @@ static bool read_once(struct peri_session *session) {
     feed(session, &in);
     if (in.len > 0 && !session->closing) {
         keep(session, &in);
-    }
-    return true;
-}
-
-/// The socket has failed or the peer has reset it: what had arrived before still counts.
-static void read_rest(struct peri_session *session) {
-    if (!session->eof && !*backlog_of(session) && is_reading(session) && read_once(session)) {
-        peri_session_want_turn(session);
     }
 }
 
@@ -281,6 +284,12 @@ static void on_writable(struct peri_session *session) {
     peri_session_want_turn(session);
 }
 
+/// It has failed or the peer has reset it: what had arrived before still counts.
+static void fail_socket(struct peri_session *session) {
+    session->dead = session->hangup = true;
+    peri_session_want_turn(session);
+}
+
 void peri_session_on_ready(void *whom, unsigned events) {
     struct peri_session *session = whom;
     events &= session->watched | PERI_FAILED; // of one look: less may be asked for by now
@@ -288,16 +297,19 @@ void peri_session_on_ready(void *whom, unsigned events) {
         return;
     }
     if (events & PERI_FAILED) {
-        session->hangup = session->dead = true;
+        fail_socket(session);
     }
     if (events & PERI_WRITABLE) {
         on_writable(session);
     }
     if (session->hangup) {
-        peri_session_want_turn(session);
+        // Its turn reads what there is.
     } else if (events & PERI_READABLE) {
-        if (is_reading(session) && !*backlog_of(session) && !session->closing) {
-            (void)read_once(session);
+        bool told = session->unread; // and read in its turn
+        session->unread = true;
+        session->fin = session->fin || events & PERI_HANGUP;
+        if (!told && may_read(session)) {
+            read_once(session);
         }
     } else if (events & PERI_HANGUP) {
         on_left(session);
@@ -312,11 +324,11 @@ void peri_session_turn(struct peri_session *session) {
         peri_ws_resume(session);
     }
     feed_backlog(session);
-    if ((session->hangup || peri_stream_has_ended(&session->stream)) && !session->closing) {
-        read_rest(session);
-        if (session->hangup && !session->closing && !session->eof && !is_reading(session)) {
-            on_left(session);
-        }
+    if (session->server->has_polled && may_read(session)) {
+        read_once(session);
+    }
+    if (session->hangup && !session->closing && !session->eof && !is_reading(session)) {
+        on_left(session);
     }
     if (session->stage == SESSION_WS && !session->closing) {
         peri_ws_finish(session);
@@ -337,11 +349,6 @@ void peri_session_want_turn(struct peri_session *session) {
         server->turns = session;
     }
     server->last_turn = session;
-}
-
-static void fail_socket(struct peri_session *session) {
-    session->dead = session->hangup = true;
-    peri_session_want_turn(session);
 }
 
 /// @return n if they were taken, 0 if the socket has failed

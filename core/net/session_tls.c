@@ -61,12 +61,13 @@ static void answer_in_plain(struct peri_session *session) {
     peri_session_want_turn(session);
 }
 
-int peri_session_tls_read(struct peri_session *session, size_t *n) {
+int peri_session_tls_read(struct peri_session *session, size_t *n, bool *more) {
     if (session->http->proxy) {
         *n = 0;
+        *more = true;
         return read_proxy_header(session);
     }
-    int rc = peri_stream_read(&session->stream, session->server->buffer, n);
+    int rc = peri_stream_read(&session->stream, session->server->buffer, n, more);
     if (rc == PERI_E_INVALID) {
         answer_in_plain(session);
     } else if (*n > 0 || peri_tls_is_open(session->stream.tls)) {

@@ -18,14 +18,15 @@ void peri_stream_drop_tls(struct peri_stream *stream) {
     stream->tls = NULL;
 }
 
-int peri_stream_read(struct peri_stream *stream, uint8_t *out, size_t *n) {
+int peri_stream_read(struct peri_stream *stream, uint8_t *out, size_t *n, bool *more) {
     if (stream->tls) {
-        return peri_tls_read(stream->tls, out, n);
+        return peri_tls_read(stream->tls, out, n, more);
     }
     for (;;) {
         ssize_t got = recv(stream->fd, out, PERI_TLS_READ_BYTES, MSG_DONTWAIT);
         if (got > 0) {
             *n = (size_t)got;
+            *more = got == PERI_TLS_READ_BYTES;
             return PERI_OK;
         }
         if (got == 0 || errno != EINTR) {

@@ -16,9 +16,11 @@ void peri_stream_deinit(struct peri_stream *stream);
 void peri_stream_drop_tls(struct peri_stream *stream);
 
 /// Reads once.
-/// @param out of PERI_TLS_READ_BYTES
+/// @param out  of PERI_TLS_READ_BYTES
+/// @param more as peri_tls_read
 /// @return as peri_tls_read; PERI_OK with *n of 0 is TLS's alone
-PERI_MUST_CHECK int peri_stream_read(struct peri_stream *stream, uint8_t *out, size_t *n);
+PERI_MUST_CHECK int peri_stream_read(struct peri_stream *stream, uint8_t *out, size_t *n,
+                                     bool *more);
 
 /// Sends what the socket takes now.
 /// @param ends  peri_stream_end follows at once: they may wait for it, to leave in one segment

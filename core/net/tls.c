@@ -374,7 +374,7 @@ static int tell_end(struct peri_tls *tls) {
     return PERI_E_PROTOCOL;
 }
 
-int peri_tls_read(struct peri_tls *tls, uint8_t *out, size_t *n) {
+int peri_tls_read(struct peri_tls *tls, uint8_t *out, size_t *n, bool *more) {
     struct peri_tls_loop *loop = tls->loop;
     if (tls->ended) {
         return tell_end(tls);
@@ -402,5 +402,6 @@ int peri_tls_read(struct peri_tls *tls, uint8_t *out, size_t *n) {
         }
     }
     *n = total;
+    *more = got == sizeof loop->cipher;
     return PERI_OK;
 }

@@ -44,12 +44,13 @@ bool peri_tls_is_full(const struct peri_tls *tls);
 bool peri_tls_has_ended(const struct peri_tls *tls);
 
 /// Reads once from the socket, and all that it brought: OpenSSL keeps no whole record back.
-/// @param out of PERI_TLS_READ_BYTES
-/// @param n   on PERI_OK: bytes in out; 0 when what came was the handshake's or part of a record
+/// @param out  of PERI_TLS_READ_BYTES
+/// @param n    on PERI_OK: bytes in out; 0 when what came was the handshake's or part of a record
+/// @param more on PERI_OK: the socket may have more. If not, it was empty (epoll(7): a short read)
 /// @return PERI_OK; PERI_AGAIN: the socket is empty; PERI_E_CLOSED: nothing more comes;
 ///         PERI_E_PROTOCOL: the peer is not understood, or does not understand us: peri_tls_why.
 ///         PERI_E_INVALID: it speaks HTTP, from the first byte on
-PERI_MUST_CHECK int peri_tls_read(struct peri_tls *tls, uint8_t *out, size_t *n);
+PERI_MUST_CHECK int peri_tls_read(struct peri_tls *tls, uint8_t *out, size_t *n, bool *more);
 
 /// Why peri_tls_read or peri_tls_send has failed. Not the caller's to free.
 const char *peri_tls_why(const struct peri_tls *tls);

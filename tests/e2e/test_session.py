@@ -108,6 +108,34 @@ def test_fragments_are_one_message_and_control_frames_come_between(echo):
         assert client.hear_text() == "one two three"
 
 
+@pytest.mark.parametrize("reads", [1, 2, 5])
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_what_just_fills_a_read_is_the_same(echo, reads, off):
+    with echo().client("/echo") as client:
+        header = 14 if reads > 1 else 8  # with the mask
+        data = bytes((reads << 16) + off - header)
+        for _ in range(3):
+            client.send(frame(BINARY, data))
+            assert client.hear() == (BINARY, data)
+
+
+def test_what_waits_in_the_socket_while_a_handler_holds_up_reading_is_read_then(echo):
+    host = echo()
+    messages = [f"{i} ".ljust(500, "x") for i in range(3000)]
+    with host.client("/echo") as client:
+        client.text("hold")
+        host.wait_log("held")
+        client.socket.setblocking(False)
+        text = b"".join(frame(TEXT, message) for message in messages)
+        sent = client.socket.send(text)  # as much as fits
+        client.socket.setblocking(True)
+        release(host)
+        assert client.hear_text() == "hold"
+        heard = [client.hear_text() for _ in range(sent // (len(text) // len(messages)))]
+        assert len(heard) > 200
+        assert heard == messages[: len(heard)]
+
+
 def test_a_slow_reader_of_much_gets_all_of_it_in_order(echo):
     host = echo()
     client = Client(host.port, receive_buffer=8192)

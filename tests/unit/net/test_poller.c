@@ -73,18 +73,48 @@ static void what_is_not_watched_for_is_not_told(void **state) {
     assert_int_equal(look(), 0);
 }
 
-static void bytes_are_told_until_they_are_read_or_nobody_watches(void **state) {
+static void bytes_are_told_when_they_come(void **state) {
     (void)state;
-    char byte;
-    watch(0, PERI_READABLE);
+    watch(0, PERI_READABLE | PERI_HANGUP);
+    for (int i = 0; i < 3; i++) { // those of before are not read
+        assert_int_equal(write(theirs, "x", 1), 1);
+        assert_int_equal(look(), PERI_READABLE);
+        assert_int_equal(told.calls, 1);
+        assert_int_equal(look(), 0);
+    }
+    assert_int_equal(shutdown(theirs, SHUT_WR), 0);
+    assert_int_equal(look(), PERI_READABLE | PERI_HANGUP);
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(look(), 0);
+}
+
+static void what_is_there_already_is_told_to_who_begins_to_watch(void **state) {
+    (void)state;
     assert_int_equal(write(theirs, "x", 1), 1);
+    watch(0, PERI_READABLE);
     assert_int_equal(look(), PERI_READABLE);
-    assert_true(told.calls > 1);
-    watch(PERI_READABLE, 0);
+    watch(PERI_READABLE, PERI_HANGUP);
+    assert_int_equal(look(), 0);
+    watch(PERI_HANGUP, PERI_READABLE | PERI_HANGUP);
+    assert_int_equal(look(), PERI_READABLE);
+    watch(PERI_READABLE | PERI_HANGUP, 0);
     assert_int_equal(look(), 0);
     watch(0, PERI_READABLE);
     assert_int_equal(look(), PERI_READABLE);
-    assert_int_equal(read(ours, &byte, 1), 1);
+    assert_int_equal(look(), 0);
+}
+
+static void to_who_waits_to_write_all_is_told_again_and_again(void **state) {
+    (void)state;
+    const unsigned both = PERI_READABLE | PERI_WRITABLE;
+    watch(0, both);
+    assert_int_equal(write(theirs, "x", 1), 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(look(), both);
+        assert_true(told.calls > 1);
+    }
+    watch(both, PERI_READABLE);
+    assert_int_equal(look(), PERI_READABLE);
     assert_int_equal(look(), 0);
 }
 
@@ -127,8 +157,11 @@ static void one_that_can_not_be_watched_is_an_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_not_watched_for_is_not_told, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(bytes_are_told_until_they_are_read_or_nobody_watches,
+        cmocka_unit_test_setup_teardown(bytes_are_told_when_they_come, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_there_already_is_told_to_who_begins_to_watch,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(to_who_waits_to_write_all_is_told_again_and_again, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(an_end_is_told_to_who_only_waits_for_that, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(where_both_sides_have_shut_it_all_has_happened, set_up,

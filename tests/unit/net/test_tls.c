@@ -100,9 +100,10 @@ static void client_hears(struct ends *ends) {
 /// Reads as an event loop would. Bytes go to `heard`.
 static int read_all(struct ends *ends, size_t *n) {
     int rc;
-    size_t more;
-    while ((rc = peri_tls_read(ends->tls, heard + *n, &more)) == PERI_OK) {
-        *n += more;
+    size_t came;
+    bool more = true;
+    while ((rc = peri_tls_read(ends->tls, heard + *n, &came, &more)) == PERI_OK) {
+        *n += came;
         assert_true(*n <= BIG);
     }
     return rc;
@@ -231,16 +232,17 @@ static void a_file_is_sent_and_one_that_ends_early_is_an_error(void **state) {
 static void a_goodbye_is_told_once_the_bytes_before_it_are_read(void **state) {
     (void)state;
     struct ends ends;
-    size_t n = 0, more = 0, written;
+    size_t n = 0, none = 0, written;
+    bool more;
     assert_int_equal(open_ends(&ends, TLS1_3_VERSION), PERI_OK);
     assert_int_equal(shake_hands(&ends, SIZE_MAX), PERI_OK);
     assert_int_equal(SSL_write_ex(ends.client, big, 10, &written), 1);
     (void)SSL_shutdown(ends.client);
     client_says(&ends, SIZE_MAX);
-    assert_int_equal(peri_tls_read(ends.tls, heard, &n), PERI_OK);
+    assert_int_equal(peri_tls_read(ends.tls, heard, &n, &more), PERI_OK);
     assert_int_equal(n, 10);
     assert_true(peri_tls_has_ended(ends.tls));
-    assert_int_equal(peri_tls_read(ends.tls, heard, &more), PERI_E_CLOSED);
+    assert_int_equal(peri_tls_read(ends.tls, heard, &none, &more), PERI_E_CLOSED);
     const struct iovec still = {big, 20};
     assert_int_equal(peri_tls_send(ends.tls, &still, 1, &written), PERI_OK);
     assert_int_equal(peri_tls_end(ends.tls), PERI_OK);
@@ -249,6 +251,25 @@ static void a_goodbye_is_told_once_the_bytes_before_it_are_read(void **state) {
     assert_int_equal(n, 20);
     assert_int_equal(SSL_read_ex(ends.client, heard, sizeof heard, &n), 0);
     assert_int_equal(SSL_get_error(ends.client, 0), SSL_ERROR_ZERO_RETURN);
+    close_ends(&ends);
+}
+
+static void a_read_tells_whether_the_socket_may_have_more(void **state) {
+    (void)state;
+    struct ends ends;
+    size_t n = 0, all = 0, written;
+    bool more = true;
+    assert_int_equal(open_ends(&ends, TLS1_3_VERSION), PERI_OK);
+    assert_int_equal(shake_hands(&ends, SIZE_MAX), PERI_OK);
+    assert_int_equal(SSL_write_ex(ends.client, big, 100000, &written), 1);
+    client_says(&ends, SIZE_MAX);
+    for (int reads = 0; more; reads++) {
+        assert_int_equal(peri_tls_read(ends.tls, heard, &n, &more), PERI_OK);
+        assert_true(more == (reads < 2)); // of less than 64 KiB each
+        all += n;
+    }
+    assert_int_equal(all, 100000);
+    assert_int_equal(peri_tls_read(ends.tls, heard, &n, &more), PERI_AGAIN);
     close_ends(&ends);
 }
 
@@ -268,12 +289,13 @@ static void what_is_no_tls_is_told_apart(void **state) {
         struct ends ends;
         size_t n = i == 3 ? 7 : strlen(cases[i].bytes);
         assert_int_equal(open_ends(&ends, TLS1_3_VERSION), PERI_OK);
+        bool more;
         assert_int_equal(send(ends.fds[1], cases[i].bytes, n, 0), n);
-        assert_int_equal(peri_tls_read(ends.tls, heard, &n), cases[i].rc);
+        assert_int_equal(peri_tls_read(ends.tls, heard, &n, &more), cases[i].rc);
         if (cases[i].rc == PERI_E_PROTOCOL) {
             assert_true(strlen(peri_tls_why(ends.tls)) > 0);
             assert_int_equal(send(ends.fds[1], "more", 4, 0), 4);
-            assert_int_equal(peri_tls_read(ends.tls, heard, &n), PERI_OK); // thrown away
+            assert_int_equal(peri_tls_read(ends.tls, heard, &n, &more), PERI_OK); // thrown away
             assert_int_equal(n, 0);
         }
         close_ends(&ends);
@@ -383,6 +405,7 @@ int main(void) {
         cmocka_unit_test(a_full_socket_takes_whole_records_and_the_rest_waits),
         cmocka_unit_test(a_file_is_sent_and_one_that_ends_early_is_an_error),
         cmocka_unit_test(a_goodbye_is_told_once_the_bytes_before_it_are_read),
+        cmocka_unit_test(a_read_tells_whether_the_socket_may_have_more),
         cmocka_unit_test(what_is_no_tls_is_told_apart),
         cmocka_unit_test(a_flood_of_key_updates_is_cut_off_and_a_few_at_once_are_none),
         cmocka_unit_test(who_asks_for_key_updates_and_reads_nothing_is_cut_off),

@@ -33,10 +33,11 @@ struct outcome {
 static int talk(struct peri_tls_client *client, struct peri_tls *tls) {
     enum peri_tls_wait wait;
     size_t n = 0, taken = 0;
+    bool more;
     int rc = PERI_AGAIN;
     for (int i = 0; i < 100 && rc == PERI_AGAIN; i++) {
         rc = peri_tls_client_shake_hands(client, &wait);
-        int read = peri_tls_read(tls, bytes, &n);
+        int read = peri_tls_read(tls, bytes, &n, &more);
         assert_true(read == PERI_OK || read == PERI_AGAIN || rc != PERI_OK);
     }
     if (rc != PERI_OK) {
@@ -44,7 +45,7 @@ static int talk(struct peri_tls_client *client, struct peri_tls *tls) {
     }
     const struct iovec hello = {(char[]){"hello"}, 5};
     assert_int_equal(peri_tls_client_write(client, (const uint8_t *)"hi", 2, &taken), PERI_OK);
-    while (peri_tls_read(tls, bytes, &n) == PERI_OK && n == 0) {
+    while (peri_tls_read(tls, bytes, &n, &more) == PERI_OK && n == 0) {
     }
     assert_int_equal(n, 2);
     assert_int_equal(peri_tls_send(tls, &hello, 1, &taken), PERI_OK);
