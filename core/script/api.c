@@ -29,18 +29,19 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-void peri_api_open(lua_State *L, struct peri_vm *vm) {
+void peri_api_open(lua_State *L) {
+    const struct peri_vm *vm = peri_vm_of(L);
     peri_vm_push(L, PERI_SLOT_WS);
-    peri_vm_register(L, vm, functions);
-    peri_conn_open(L, vm);
-    peri_room_open(L, vm);
-    peri_req_open(L, vm);
-    peri_json_open(L, vm);
-    peri_log_open(L, vm);
-    peri_timer_open(L, vm);
-    peri_limiter_open(L, vm);
-    peri_state_open(L, vm);
-    peri_reply_open(L, vm);
+    luaL_setfuncs(L, functions, 0);
+    peri_conn_open(L);
+    peri_room_open(L);
+    peri_req_open(L);
+    peri_json_open(L);
+    peri_log_open(L);
+    peri_timer_open(L);
+    peri_limiter_open(L);
+    peri_state_open(L);
+    peri_reply_open(L);
 
     lua_createtable(L, 0, 3);
     lua_pushstring(L, vm->name);
@@ -52,5 +53,5 @@ void peri_api_open(lua_State *L, struct peri_vm *vm) {
     lua_setfield(L, -2, "script");
     lua_pop(L, 1);
 
-    peri_modules_open(L, vm);
+    peri_modules_open(L);
 }

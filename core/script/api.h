@@ -10,17 +10,17 @@ struct peri_handover_report;
 struct peri_move;
 
 /// Makes all types and the `ws` module. May raise; for peri_vm_protected.
-void peri_api_open(lua_State *L, struct peri_vm *vm);
+void peri_api_open(lua_State *L);
 
 // Each makes its type, or adds its functions to the `ws` table on top. [-0, +0]; may raise.
-void peri_conn_open(lua_State *L, struct peri_vm *vm);
-void peri_room_open(lua_State *L, struct peri_vm *vm);
-void peri_req_open(lua_State *L, struct peri_vm *vm);
-void peri_json_open(lua_State *L, struct peri_vm *vm);
-void peri_log_open(lua_State *L, struct peri_vm *vm);
-void peri_timer_open(lua_State *L, struct peri_vm *vm);
-void peri_limiter_open(lua_State *L, struct peri_vm *vm);
-void peri_state_open(lua_State *L, struct peri_vm *vm);
+void peri_conn_open(lua_State *L);
+void peri_room_open(lua_State *L);
+void peri_req_open(lua_State *L);
+void peri_json_open(lua_State *L);
+void peri_log_open(lua_State *L);
+void peri_timer_open(lua_State *L);
+void peri_limiter_open(lua_State *L);
+void peri_state_open(lua_State *L);
 
 // Connections: light userdata that carry the key. 0 is json.null.
 

@@ -117,10 +117,10 @@ static int push_field(lua_State *L, struct peri_vm *vm, peri_key key, enum field
     return 1;
 }
 
-/// upvalue 2: name -> method, or the number of a field
+/// upvalue: name -> method, or the number of a field
 static int conn_index(lua_State *L) {
     lua_settop(L, 2); // who has the metatable may call it with anything
-    int kind = lua_rawget(L, lua_upvalueindex(2));
+    int kind = lua_rawget(L, lua_upvalueindex(1));
     if (kind == LUA_TFUNCTION) {
         return 1;
     }
@@ -402,20 +402,18 @@ static const luaL_Reg ws_functions[] = {
     {NULL, NULL},
 };
 
-void peri_conn_open(lua_State *L, struct peri_vm *vm) {
-    peri_vm_register(L, vm, ws_functions);
+void peri_conn_open(lua_State *L) {
+    luaL_setfuncs(L, ws_functions, 0);
 
     peri_conn_push(L, 0);
     lua_newtable(L);
-    peri_vm_register(L, vm, metamethods);
-    lua_pushlightuserdata(L, vm);
-    lua_newtable(L);
-    peri_vm_register(L, vm, methods);
+    luaL_setfuncs(L, metamethods, 0);
+    luaL_newlib(L, methods);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         lua_pushinteger(L, fields[i].field);
         lua_setfield(L, -2, fields[i].name);
     }
-    lua_pushcclosure(L, conn_index, 2);
+    lua_pushcclosure(L, conn_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");

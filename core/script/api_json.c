@@ -405,7 +405,7 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-void peri_json_open(lua_State *L, struct peri_vm *vm) {
+void peri_json_open(lua_State *L) {
     luaL_newmetatable(L, DOCUMENT);
     lua_pushcfunction(L, document_gc);
     lua_setfield(L, -2, "__gc");
@@ -419,7 +419,7 @@ void peri_json_open(lua_State *L, struct peri_vm *vm) {
     lua_pop(L, 1);
 
     lua_newtable(L);
-    peri_vm_register(L, vm, functions);
+    luaL_setfuncs(L, functions, 0);
     peri_conn_push(L, 0);
     lua_setfield(L, -2, "null");
     lua_setfield(L, -2, "json");

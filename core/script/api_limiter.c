@@ -266,8 +266,8 @@ static const luaL_Reg ws_functions[] = {
     {NULL, NULL},
 };
 
-void peri_limiter_open(lua_State *L, struct peri_vm *vm) {
-    peri_vm_register(L, vm, ws_functions);
+void peri_limiter_open(lua_State *L) {
+    luaL_setfuncs(L, ws_functions, 0);
     luaL_newmetatable(L, TYPE);
     lua_pushcfunction(L, limiter_gc);
     lua_setfield(L, -2, "__gc");

@@ -76,8 +76,8 @@ static const luaL_Reg functions[] = {
     {"error", log_error}, {NULL, NULL},
 };
 
-void peri_log_open(lua_State *L, struct peri_vm *vm) {
+void peri_log_open(lua_State *L) {
     lua_newtable(L);
-    peri_vm_register(L, vm, functions);
+    luaL_setfuncs(L, functions, 0);
     lua_setfield(L, -2, "log");
 }

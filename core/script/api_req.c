@@ -174,12 +174,12 @@ static int req_bearer(lua_State *L) {
     return 1;
 }
 
-/// upvalue 2: the methods
+/// upvalue: the methods
 static int req_index(lua_State *L) {
     const struct peri_req *req = check_req(L);
     const char *name = luaL_checkstring(L, 2);
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) {
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
         return 1;
     }
     if (lua_getiuservalue(L, 1, 1) == LUA_TNIL) {
@@ -223,12 +223,11 @@ static const luaL_Reg metamethods[] = {
     {NULL, NULL},
 };
 
-void peri_req_open(lua_State *L, struct peri_vm *vm) {
+void peri_req_open(lua_State *L) {
     luaL_newmetatable(L, TYPE);
     luaL_setfuncs(L, metamethods, 0);
-    lua_pushlightuserdata(L, vm);
     luaL_newlib(L, methods);
-    lua_pushcclosure(L, req_index, 2);
+    lua_pushcclosure(L, req_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");

@@ -388,11 +388,11 @@ static int room_close(lua_State *L) {
     return 1;
 }
 
-/// upvalue 2: the methods
+/// upvalue: the methods
 static int room_index(lua_State *L) {
     const struct value *value = check_value(L, 1);
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) {
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
         return 1;
     }
     const char *name = luaL_checkstring(L, 2);
@@ -461,15 +461,13 @@ static const luaL_Reg ws_functions[] = {
     {NULL, NULL},
 };
 
-void peri_room_open(lua_State *L, struct peri_vm *vm) {
-    peri_vm_register(L, vm, ws_functions);
+void peri_room_open(lua_State *L) {
+    luaL_setfuncs(L, ws_functions, 0);
 
     luaL_newmetatable(L, TYPE);
-    peri_vm_register(L, vm, metamethods);
-    lua_pushlightuserdata(L, vm);
-    lua_newtable(L);
-    peri_vm_register(L, vm, methods);
-    lua_pushcclosure(L, room_index, 2);
+    luaL_setfuncs(L, metamethods, 0);
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, room_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
@@ -477,6 +475,6 @@ void peri_room_open(lua_State *L, struct peri_vm *vm) {
     lua_setfield(L, -2, "__name");
     lua_rawsetp(L, LUA_REGISTRYINDEX, TYPE);
 
-    push_value(L, vm->script, PERI_STR(""), true);
+    push_value(L, peri_vm_of(L)->script, PERI_STR(""), true);
     lua_setfield(L, -2, "all");
 }

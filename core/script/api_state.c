@@ -225,6 +225,6 @@ static const luaL_Reg ws_functions[] = {
     {NULL, NULL},
 };
 
-void peri_state_open(lua_State *L, struct peri_vm *vm) {
-    peri_vm_register(L, vm, ws_functions);
+void peri_state_open(lua_State *L) {
+    luaL_setfuncs(L, ws_functions, 0);
 }

@@ -285,6 +285,6 @@ static const luaL_Reg ws_functions[] = {
     {"sleep", ws_sleep}, {NULL, NULL},
 };
 
-void peri_timer_open(lua_State *L, struct peri_vm *vm) {
-    peri_vm_register(L, vm, ws_functions);
+void peri_timer_open(lua_State *L) {
+    luaL_setfuncs(L, ws_functions, 0);
 }

@@ -442,11 +442,11 @@ static int check_all(lua_State *L) {
     const struct step *step = lua_touserdata(L, 1);
     struct peri_check_run *run = step->run;
     luaL_checkstack(L, 64, NULL);
-    peri_sandbox_open(L, run->vm);
+    peri_sandbox_open(L);
     if (run->host->trusted) {
         peri_trusted_open(L);
     }
-    peri_api_open(L, run->vm);
+    peri_api_open(L);
     peri_check_names_open(L, run);
     check_files(L, run, run->file_count - (step->has_config ? 1 : 0));
     if (run->status == PERI_OK) {

@@ -190,9 +190,9 @@ static void take_limits(lua_State *L, struct config *config, int table) {
 
 static int read_config(lua_State *L) {
     struct config *config = lua_touserdata(L, 1);
-    peri_sandbox_open(L, config->vm);
+    peri_sandbox_open(L);
     lua_newtable(L);
-    peri_json_open(L, config->vm);
+    peri_json_open(L);
     lua_settop(L, 1);
     lua_pushfstring(L, "@%s", peri_push_str(L, peri_buffer_str(&config->path)));
     if (peri_sandbox_load(L, peri_buffer_str(&config->source), lua_tostring(L, -1)) != LUA_OK) {

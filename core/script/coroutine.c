@@ -123,9 +123,9 @@ static int coroutine_resume(lua_State *L) {
     return results + 1;
 }
 
-/// Calls the coroutine that is the second upvalue.
+/// Calls the coroutine that is its upvalue.
 static int call_wrapped(lua_State *L) {
-    lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
     int results = resume(L, co, lua_gettop(L));
     if (results >= 0) {
         return results;
@@ -144,9 +144,7 @@ static int call_wrapped(lua_State *L) {
 
 static int coroutine_wrap(lua_State *L) {
     create(L);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, -2);
-    lua_pushcclosure(L, call_wrapped, 2);
+    lua_pushcclosure(L, call_wrapped, 1);
     return 1;
 }
 
@@ -220,8 +218,8 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
-void peri_coroutine_open(lua_State *L, struct peri_vm *vm) {
+void peri_coroutine_open(lua_State *L) {
     lua_getglobal(L, LUA_COLIBNAME);
-    peri_vm_register(L, vm, functions); // the rest is Lua's: isyieldable, running
+    luaL_setfuncs(L, functions, 0); // the rest is Lua's: isyieldable, running
     lua_pop(L, 1);
 }

@@ -112,18 +112,12 @@ static void release(struct peri_task *task) {
 
 /// The message handler: runs where the error was raised, so that the traceback is whole.
 static int report(lua_State *L) {
-    struct peri_vm *vm = lua_touserdata(L, lua_upvalueindex(1));
+    struct peri_vm *vm = peri_vm_of(L);
     peri_vm_enter_host(vm);
     if (peri_door_is_unwinding(vm)) {
         return 1;
     }
     return peri_report_traceback(L);
-}
-
-void peri_door_open(lua_State *L, struct peri_vm *vm) {
-    lua_pushlightuserdata(L, vm);
-    lua_pushcclosure(L, report, 1);
-    vm->report = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /// What the watchdog has found of an event: says so, and nothing is armed any more.
@@ -251,7 +245,7 @@ static int resumed(lua_State *L, int status, lua_KContext context) {
 static int body(lua_State *L) {
     struct peri_task *task = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->vm->report);
+    lua_pushcfunction(L, report);
     return step(L, task);
 }
 

@@ -78,9 +78,6 @@ struct peri_task {
     bool heard_text;
 };
 
-/// Makes what every entry needs; once for a VM. May raise.
-void peri_door_open(lua_State *L, struct peri_vm *vm);
-
 /// @return a task to fill in and give to peri_door_enter; NULL when out of memory (logged)
 PERI_MUST_CHECK struct peri_task *peri_door_task(struct peri_vm *vm,
                                                  const struct peri_entry *entry);

@@ -47,8 +47,7 @@ static int moved(lua_State *L) {
 /// In the generation before: the metatable of what has moved.
 static int make_guard(lua_State *L) {
     struct peri_handover *handover = lua_touserdata(L, 1);
-    lua_pushlightuserdata(L, handover->elder);
-    lua_pushcclosure(L, moved, 1);
+    lua_pushcfunction(L, moved);
     peri_guard_make(L, "what moved to another generation while this handler waited");
     handover->guard_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;

@@ -6,13 +6,11 @@
 #include "script/plain.h"
 
 void peri_hold(lua_State *L, lua_CFunction binding, int n) {
-    struct peri_vm *vm = peri_vm_of(L);
     luaL_checkstack(L, n + 8, NULL);
     lua_createtable(L, n + 1, 0);
     lua_insert(L, -1 - n); // stack: the call, its arguments
     int call = lua_gettop(L) - n;
-    lua_pushlightuserdata(L, vm);
-    lua_pushcclosure(L, binding, 1);
+    lua_pushcfunction(L, binding);
     lua_rawseti(L, call, 1);
     for (int i = 1; i <= n; i++) {
         peri_plain_copy(L, call + i, 0, "what start gave");

@@ -298,7 +298,7 @@ static int eval_prepare(lua_State *L, struct peri_task *task) {
     lua_remove(L, -2);
     lua_newtable(L);
     lua_newtable(L);
-    peri_vm_register(L, task->vm, environment);
+    luaL_setfuncs(L, environment, 0);
     lua_setmetatable(L, -2);
     (void)lua_setupvalue(L, -2, 1); // a chunk's first is its globals
     return 0;

@@ -26,11 +26,11 @@ struct load {
 
 static int open_vm(lua_State *L) {
     struct load *load = lua_touserdata(L, 1);
-    peri_sandbox_open(L, load->vm);
+    peri_sandbox_open(L);
     if (load->vm->host->trusted) {
         peri_trusted_open(L);
     }
-    peri_api_open(L, load->vm);
+    peri_api_open(L);
     return 0;
 }
 

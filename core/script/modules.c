@@ -167,12 +167,11 @@ static int require(lua_State *L) {
     return 1;
 }
 
-void peri_modules_open(lua_State *L, struct peri_vm *vm) {
+void peri_modules_open(lua_State *L) {
     luaL_newmetatable(L, HOLDER);
     lua_pushcfunction(L, holder_gc);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
-    lua_pushlightuserdata(L, vm);
-    lua_pushcclosure(L, require, 1);
+    lua_pushcfunction(L, require);
     lua_setglobal(L, "require");
 }

@@ -6,14 +6,14 @@
 #include "script/vm.h"
 
 /// Replaces a type's metatable on top by the names that its __index knows: the table itself, or the
-/// second upvalue of the function. [-1, +1]
+/// upvalue of the function. [-1, +1]
 static void push_members(lua_State *L) {
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "__index");
         lua_remove(L, -2);
     }
     if (lua_iscfunction(L, -1)) {
-        if (!lua_getupvalue(L, -1, 2)) {
+        if (!lua_getupvalue(L, -1, 1)) {
             lua_pushnil(L);
         }
         lua_remove(L, -2);

@@ -62,7 +62,7 @@ static int guarded_handler(lua_State *L) {
     if (peri_door_is_unwinding(peri_vm_of(L))) {
         return 1;
     }
-    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 1);
     return 1;
@@ -71,9 +71,8 @@ static int guarded_handler(lua_State *L) {
 static int sandbox_xpcall(lua_State *L) {
     int count = lua_gettop(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 2);
-    lua_pushcclosure(L, guarded_handler, 2);
+    lua_pushcclosure(L, guarded_handler, 1);
     lua_replace(L, 2); // stack: f, handler, arguments
     lua_pushboolean(L, 1);
     lua_pushvalue(L, 1); // stack: f, handler, arguments, true, f
@@ -297,13 +296,12 @@ static const luaL_Reg base_functions[] = {
     {"collectgarbage", sandbox_collectgarbage},
     {"load", sandbox_load},
     {"print", sandbox_print},
+    {"next", sandbox_next},
+    {"pairs", sandbox_pairs},
+    {"rawget", sandbox_rawget},
+    {"rawset", sandbox_rawset},
+    {"rawlen", sandbox_rawlen},
     {NULL, NULL},
-};
-
-/// Without an upvalue: what `pairs` gives is `next`.
-static const luaL_Reg raw_functions[] = {
-    {"next", sandbox_next},     {"pairs", sandbox_pairs},   {"rawget", sandbox_rawget},
-    {"rawset", sandbox_rawset}, {"rawlen", sandbox_rawlen}, {NULL, NULL},
 };
 
 static void open_library(lua_State *L, const char *name, lua_CFunction open) {
@@ -311,7 +309,7 @@ static void open_library(lua_State *L, const char *name, lua_CFunction open) {
     lua_pop(L, 1);
 }
 
-void peri_sandbox_open(lua_State *L, struct peri_vm *vm) {
+void peri_sandbox_open(lua_State *L) {
     static const char *const base_removed[] = {"dofile", "loadfile", "warn", NULL};
     static const char *const string_removed[] = {"dump", NULL};
     static const char *const os_kept[] = {"time", "clock", "date", "difftime", NULL};
@@ -325,24 +323,22 @@ void peri_sandbox_open(lua_State *L, struct peri_vm *vm) {
 
     lua_pushglobaltable(L);
     remove_fields(L, base_removed);
-    peri_vm_register(L, vm, base_functions);
-    luaL_setfuncs(L, raw_functions, 0);
+    luaL_setfuncs(L, base_functions, 0);
 
     lua_getfield(L, -1, LUA_STRLIBNAME);
     remove_fields(L, string_removed);
     lua_pop(L, 1);
 
-    peri_coroutine_open(L, vm);
+    peri_coroutine_open(L);
     peri_strings_open(L);
-    peri_tables_open(L, vm);
+    peri_tables_open(L);
 
     luaL_requiref(L, LUA_OSLIBNAME, luaopen_os, 0);
     keep_only(L, os_kept);
     lua_setfield(L, -2, LUA_OSLIBNAME);
 
     lua_newtable(L);
-    lua_pushlightuserdata(L, vm);
-    lua_pushcclosure(L, sandbox_traceback, 1);
+    lua_pushcfunction(L, sandbox_traceback);
     lua_setfield(L, -2, "traceback");
     lua_setfield(L, -2, LUA_DBLIBNAME);
     lua_pop(L, 1);

@@ -264,8 +264,8 @@ static const luaL_Reg functions[] = {
     {"concat", table_concat}, {"sort", table_sort},     {NULL, NULL},
 };
 
-void peri_tables_open(lua_State *L, struct peri_vm *vm) {
+void peri_tables_open(lua_State *L) {
     lua_getglobal(L, LUA_TABLIBNAME);
-    peri_vm_register(L, vm, functions);
+    luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);
 }

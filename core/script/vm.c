@@ -69,7 +69,6 @@ static int make_tables(lua_State *L) {
     }
     struct peri_vm *vm = lua_touserdata(L, 1);
     keep_words(L, vm);
-    peri_door_open(L, vm);
     return 0;
 }
 
@@ -100,7 +99,7 @@ struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_hub *hub,
         goto fail;
     }
     lua_atpanic(vm->L, panic);
-    *(bool *)lua_getextraspace(vm->L) = false; // new coroutines copy it
+    *(uintptr_t *)lua_getextraspace(vm->L) = (uintptr_t)vm;
     if (peri_vm_protected(vm, make_tables, vm) != LUA_OK) {
         goto fail;
     }
@@ -157,14 +156,6 @@ int peri_vm_protected(struct peri_vm *vm, lua_CFunction fn, void *arg) {
 _Noreturn void peri_raise_memory(lua_State *L) {
     luaL_error(L, "not enough memory");
     abort(); // luaL_error does not return, whatever its type says
-}
-
-void peri_vm_register(lua_State *L, struct peri_vm *vm, const struct luaL_Reg *functions) {
-    for (; functions->name; functions++) {
-        lua_pushlightuserdata(L, vm);
-        lua_pushcclosure(L, functions->func, 1);
-        lua_setfield(L, -2, functions->name);
-    }
 }
 
 void peri_vm_check_acting(lua_State *L, struct peri_vm *vm) {

@@ -11,7 +11,6 @@
 
 struct peri_host;
 struct peri_task;
-struct luaL_Reg;
 
 /// Handlers by their place in peri_vm.handler; names in peri_handler_names.
 enum peri_handler {
@@ -62,8 +61,7 @@ struct peri_vm {
     bool close_on_error;
     int handler[PERI_HANDLERS]; ///< registry references; LUA_NOREF when absent
     bool open_takes_req;        ///< `open` has a second parameter
-    int report;                 ///< the same, of the door's message handler
-    int words[PERI_WORDS];      ///< the same
+    int words[PERI_WORDS];      ///< registry references too
     const char *word_at[PERI_WORDS];
 
     struct peri_task *task;   ///< the one that runs now; NULL outside of the door
@@ -137,9 +135,11 @@ PERI_MUST_CHECK struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_
 /// Ends timers and waits, then closes the state.
 void peri_vm_free(struct peri_vm *vm); ///< NULL does nothing
 
-/// The VM of a running function: every binding has it as its first upvalue.
+/// The VM of any of its coroutines. Its address is in Lua's extra space, which each gets a copy of from the main
+/// thread's; the lowest bit is peri_vm_mark_task's.
 static inline struct peri_vm *peri_vm_of(lua_State *L) {
-    return (struct peri_vm *)lua_touserdata(L, lua_upvalueindex(1));
+    uintptr_t word = *(const uintptr_t *)lua_getextraspace(L);
+    return (struct peri_vm *)(word & ~(uintptr_t)1); // NOLINT(performance-no-int-to-ptr)
 }
 
 /// Pushes a table of the registry. [-0, +1]; needs one stack slot; never raises.
@@ -187,10 +187,10 @@ static inline void peri_vm_set_cap(struct peri_vm *vm) {
 
 /// Marks a coroutine as a task's, which no script may resume or close.
 static inline void peri_vm_mark_task(lua_State *co) {
-    *(bool *)lua_getextraspace(co) = true;
+    *(uintptr_t *)lua_getextraspace(co) |= 1;
 }
 static inline bool peri_vm_is_task(lua_State *co) {
-    return *(bool *)lua_getextraspace(co);
+    return *(const uintptr_t *)lua_getextraspace(co) & 1;
 }
 
 /// Counts bytes kept outside Lua against the cap. @return PERI_E_MEMORY when over it
@@ -207,10 +207,6 @@ int peri_vm_protected(struct peri_vm *vm, lua_CFunction fn, void *arg);
 
 /// Raises for an allocation outside of Lua that failed.
 _Noreturn void peri_raise_memory(lua_State *L);
-
-/// Registers functions into the table on top, each with the VM as its first upvalue.
-/// [-0, +0]; may raise
-void peri_vm_register(lua_State *L, struct peri_vm *vm, const struct luaL_Reg *functions);
 
 /// Raises unless the VM is past loading and a handler runs. [-0, +0]
 void peri_vm_check_acting(lua_State *L, struct peri_vm *vm);

@@ -41,7 +41,7 @@ struct round {
 static int go_round(lua_State *L) {
     struct round *round = lua_touserdata(L, 1);
     peri_vm_push(L, PERI_SLOT_WS);
-    peri_json_open(L, round->vm);
+    peri_json_open(L);
     lua_settop(L, 1);
     if (peri_json_decode(L, round->text) != 1) {
         FUZZ_CHECK(lua_gettop(L) == 3 && lua_isnil(L, 2) && lua_isstring(L, 3));

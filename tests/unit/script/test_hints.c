@@ -108,8 +108,8 @@ static void without_memory_there_is_no_hint(void **state) {
 }
 
 static int open_api(lua_State *L) {
-    peri_sandbox_open(L, vm);
-    peri_api_open(L, vm);
+    peri_sandbox_open(L);
+    peri_api_open(L);
     return 0;
 }
 

@@ -33,9 +33,8 @@ static int copy(lua_State *L) {
 }
 
 static int open_all(lua_State *L) {
-    struct peri_vm *vm = lua_touserdata(L, 1);
-    peri_sandbox_open(L, vm);
-    peri_api_open(L, vm);
+    peri_sandbox_open(L);
+    peri_api_open(L);
     peri_vm_push(L, PERI_SLOT_WS);
     lua_setglobal(L, "ws");
     peri_conn_push(L, 0xFF00000000000001);

@@ -37,8 +37,7 @@ struct run {
 };
 
 static int open_libraries(lua_State *L) {
-    const struct run *run = lua_touserdata(L, 1);
-    peri_sandbox_open(L, run->vm);
+    peri_sandbox_open(L);
     return 0;
 }
 
