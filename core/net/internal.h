@@ -99,7 +99,8 @@ struct peri_session {
         struct peri_since lingering; ///< SESSION_LINGER
     };
     uint8_t watched;      ///< what the socket is watched for
-    uint8_t stage : 6;    ///< enum session_stage
+    uint8_t stage : 5;    ///< enum session_stage
+    bool has_read : 1;    ///< in this round of the loop, and there was more
     bool unread : 1;      ///< there may be more to read, of which no event will tell
     bool fin : 1;         ///< the end is behind what can be read
     bool has_http : 1;    ///< in TLS, in HTTP, and at first as a WebSocket

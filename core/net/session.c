@@ -92,6 +92,8 @@ static bool may_read(struct peri_session *session) {
 static void settle(struct peri_session *session) {
     if (!session->closing) {
         watch(session);
+    }
+    if (!session->closing) { // nor by that
         set_timer(session);
     }
     if (may_read(session)) {
@@ -142,9 +144,6 @@ static void feed(struct peri_session *session, struct peri_span *in) {
 
 static void feed_backlog(struct peri_session *session) {
     struct peri_backlog *backlog = *backlog_of(session);
-    if (!backlog) {
-        return;
-    }
     struct peri_span in = {backlog->bytes + backlog->at, backlog->len - backlog->at};
     feed(session, &in);
     backlog->at = backlog->len - in.len;
@@ -310,6 +309,7 @@ void peri_session_on_ready(void *whom, unsigned events) {
         session->fin = session->fin || events & PERI_HANGUP;
         if (!told && may_read(session)) {
             read_once(session);
+            session->has_read = session->unread;
         }
     } else if (events & PERI_HANGUP) {
         on_left(session);
@@ -323,9 +323,15 @@ void peri_session_turn(struct peri_session *session) {
     } else if (session->stage == SESSION_WS) {
         peri_ws_resume(session);
     }
-    feed_backlog(session);
-    if (session->server->has_polled && may_read(session)) {
-        read_once(session);
+    if (*backlog_of(session)) {
+        feed_backlog(session);
+    } else if (session->server->has_polled) {
+        // Once a round, also where it is for the end: others have their turn between that and what was
+        // before it, and what this has led to goes out.
+        if (may_read(session) && !session->has_read) {
+            read_once(session);
+        }
+        session->has_read = false;
     }
     if (session->hangup && !session->closing && !session->eof && !is_reading(session)) {
         on_left(session);

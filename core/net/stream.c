@@ -26,6 +26,8 @@ int peri_stream_read(struct peri_stream *stream, uint8_t *out, size_t *n, bool *
         ssize_t got = recv(stream->fd, out, PERI_TLS_READ_BYTES, MSG_DONTWAIT);
         if (got > 0) {
             *n = (size_t)got;
+            // Also short where urgent data or passed descriptors come, which nobody has to send here: who
+            // does waits for what it sends next.
             *more = got == PERI_TLS_READ_BYTES;
             return PERI_OK;
         }

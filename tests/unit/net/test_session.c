@@ -1,4 +1,6 @@
-// The queue of the sessions that want a turn.
+// The queue of the sessions that want a turn, and when they read.
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "net/internal.h"
@@ -110,6 +112,70 @@ static void one_that_is_closed_after_its_turn_is_freed_at_once(void **state) {
     assert_int_equal(server->session_count, SESSIONS - 1);
 }
 
+/// Bytes that wait in the session's socket.
+static int unread(size_t i) {
+    int bytes = -1;
+    assert_int_equal(ioctl(sessions[i]->stream.fd, FIONREAD, &bytes), 0);
+    return bytes;
+}
+
+/// A round of the loop, less its polling.
+static void go_round(void) {
+    server->has_polled = false;
+    peri_server_turns(server);
+    server->has_polled = true;
+    peri_server_turns(server);
+}
+
+static void one_reads_once_in_a_round_and_goes_on_by_itself(void **state) {
+    (void)state;
+    static const char bytes[2 * READ_BYTES + 10];
+    go_round(); // all is said: what comes now is thrown away
+    go_round();
+    assert_null(server->turns);
+    assert_int_equal(send(peers[0], bytes, sizeof bytes, 0), sizeof bytes);
+    server->has_polled = false;
+    peri_session_on_ready(sessions[0], PERI_READABLE);
+    assert_int_equal(unread(0), READ_BYTES + 10);
+    server->has_polled = true;
+    peri_server_turns(server); // of the same round
+    assert_int_equal(unread(0), READ_BYTES + 10);
+    peri_session_on_ready(sessions[0], PERI_READABLE); // another event, before the next one's turn
+    assert_int_equal(unread(0), READ_BYTES + 10);
+    go_round();
+    assert_int_equal(unread(0), 10);
+    go_round();
+    assert_int_equal(unread(0), 0);
+    assert_null(server->turns);
+}
+
+static void the_end_behind_bytes_is_read_in_the_next_round(void **state) {
+    (void)state;
+    go_round();
+    go_round();
+    assert_int_equal(send(peers[0], "x", 1, 0), 1);
+    assert_int_equal(shutdown(peers[0], SHUT_WR), 0);
+    peri_session_on_ready(sessions[0], PERI_READABLE | PERI_HANGUP);
+    peri_server_turns(server);
+    assert_false(sessions[0]->eof);
+    go_round();
+    assert_true(sessions[0]->eof && sessions[0]->closing);
+}
+
+static void one_that_can_not_be_watched_is_closed_and_leaves_no_timer(void **state) {
+    (void)state;
+    static const struct peri_listener listener = {0};
+    const struct peri_ip ip = {0};
+    int file = open("/dev/null", O_RDWR | O_CLOEXEC); // of which epoll takes none
+    peri_session_begin(server, &listener, file, &ip, false);
+    struct peri_session *session = PERI_CONTAINER(server->closing.prev, struct peri_session, link);
+    assert_int_equal(session->stream.fd, file);
+    assert_true(session->closing);
+    assert_false(peri_wheel_is_set(&session->timer));
+    peri_server_sweep(server);
+    assert_int_equal(server->session_count, SESSIONS);
+}
+
 static void the_end_frees_those_that_are_queued_too(void **state) {
     (void)state;
     peri_server_stop(server);
@@ -127,6 +193,9 @@ int main(void) {
         TEST(one_that_wants_a_turn_during_its_turn_gets_it_the_next_time),
         TEST(one_that_is_closed_while_it_is_queued_gets_no_turn_and_is_freed_after_it),
         TEST(one_that_is_closed_after_its_turn_is_freed_at_once),
+        TEST(one_reads_once_in_a_round_and_goes_on_by_itself),
+        TEST(the_end_behind_bytes_is_read_in_the_next_round),
+        TEST(one_that_can_not_be_watched_is_closed_and_leaves_no_timer),
         TEST(the_end_frees_those_that_are_queued_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
