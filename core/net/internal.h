@@ -100,7 +100,7 @@ struct peri_session {
     };
     uint8_t watched;      ///< what the socket is watched for
     uint8_t stage : 5;    ///< enum session_stage
-    bool has_read : 1;    ///< in this round of the loop, and there was more
+    bool has_read : 1;    ///< at this look at the sockets, and there was more
     bool unread : 1;      ///< there may be more to read, of which no event will tell
     bool fin : 1;         ///< the end is behind what can be read
     bool has_http : 1;    ///< in TLS, in HTTP, and at first as a WebSocket
@@ -170,7 +170,7 @@ struct peri_server {
     struct peri_map exchanges; ///< what policy is to answer: from 8 bytes, the exchange's number
     uint64_t last_exchange;
     uint64_t wake_at_ns;
-    bool has_polled; ///< in this round of the loop: a session reads once in each
+    bool has_polled; ///< since the last turn: a session reads once for each look at the sockets
     bool waking;     ///< policy runs what was due
     bool wake_late;  ///< and was not done: it goes on once the sockets have been looked at
     uint64_t drain_began_ms, drain_told;

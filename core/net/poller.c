@@ -6,8 +6,11 @@
 #include "base/list.h"
 #include "base/prefetch.h"
 
-/// What one look takes; the next comes with the loop's next turn.
-enum { AT_ONCE = 1024 };
+enum {
+    AT_ONCE = 1024,     ///< what one look takes
+    FEW = 8,            ///< after a look that found no more, there is likely nothing yet
+    LOOKS_NS = 1000000, ///< then libuv has its turn, for all else that it watches
+};
 
 static uint32_t to_system(unsigned events) {
     return (events & PERI_READABLE ? (uint32_t)EPOLLIN : 0) |
@@ -22,11 +25,9 @@ static unsigned of_system(uint32_t events) {
            (events & EPOLLERR ? (unsigned)PERI_FAILED : 0);
 }
 
-static void on_look(uv_poll_t *look, int status, int events) {
-    struct peri_poller *poller = PERI_CONTAINER(look, struct peri_poller, look);
+/// @return how many sockets there was something to tell of
+static int look_once(const struct peri_poller *poller) {
     struct epoll_event found[AT_ONCE];
-    (void)status;
-    (void)events;
     int count = epoll_wait(poller->set, found, AT_ONCE, 0);
     for (int i = 0; i < count; i++) {
         if (i + 1 < count) {
@@ -34,11 +35,24 @@ static void on_look(uv_poll_t *look, int status, int events) {
         }
         poller->ready(found[i].data.ptr, of_system(found[i].events));
     }
+    return count;
+}
+
+static void on_look(uv_poll_t *look, int status, int events) {
+    struct peri_poller *poller = PERI_CONTAINER(look, struct peri_poller, look);
+    (void)status;
+    (void)events;
+    uint64_t until_ns = uv_hrtime() + LOOKS_NS;
+    while (look_once(poller) > FEW && uv_hrtime() < until_ns) {
+        poller->between(poller);
+    }
 }
 
 int peri_poller_open(struct peri_poller *poller, uv_loop_t *loop,
-                     void (*ready)(void *whom, unsigned events)) {
+                     void (*ready)(void *whom, unsigned events),
+                     void (*between)(struct peri_poller *poller)) {
     poller->ready = ready;
+    poller->between = between;
     poller->set = epoll_create1(EPOLL_CLOEXEC);
     if (poller->set < 0) {
         return PERI_E_SYSTEM;

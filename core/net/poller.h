@@ -19,11 +19,15 @@ struct peri_poller {
     /// Called for each socket that something happened to. Where both sides have shut it, all that may be
     /// watched for has happened, asked for or not.
     void (*ready)(void *whom, unsigned events);
+    /// Called between two looks in one turn of the loop's: where some sockets were ready, more are by now, and
+    /// the turn of libuv's and its own look cost as much as a few messages.
+    void (*between)(struct peri_poller *poller);
 };
 
 /// @return PERI_OK or PERI_E_SYSTEM
 PERI_MUST_CHECK int peri_poller_open(struct peri_poller *poller, uv_loop_t *loop,
-                                     void (*ready)(void *whom, unsigned events));
+                                     void (*ready)(void *whom, unsigned events),
+                                     void (*between)(struct peri_poller *poller));
 
 /// Watches a socket; closing it ends that too. What there is at that moment is told. From then on it
 /// is told once, when more comes to it; but of one that is watched for being writable, again and again
@@ -31,7 +35,7 @@ PERI_MUST_CHECK int peri_poller_open(struct peri_poller *poller, uv_loop_t *loop
 /// @param before what it was watched for; 0: it was not
 /// @param now    0: it is not any more
 /// @param whom   borrowed. After it is gone nothing is told of it, but in the look of before: so it has
-///               to outlive that, and until the loop's next turn does
+///               to outlive that
 /// @return PERI_OK or PERI_E_SYSTEM
 PERI_MUST_CHECK int peri_poller_watch(struct peri_poller *poller, int fd, unsigned before,
                                       unsigned now, void *whom);

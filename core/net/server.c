@@ -69,8 +69,8 @@ void peri_server_sweep(struct peri_server *server) {
     }
 }
 
-/// The end of a round of the loop. libuv before 1.45 runs timers ahead of the poll, so this is
-/// called after both: what a timer did must go out before the loop waits.
+/// The end of a round: of timers, of a look at the sockets. libuv before 1.45 runs timers ahead of the
+/// poll, so this is called after both: what a timer did must go out before the loop waits.
 static void turn(struct peri_server *server) {
     if (server->turns) { // as a rule there are none, and none to be freed
         peri_server_turns(server);
@@ -97,13 +97,21 @@ static void on_prepare(uv_prepare_t *prepare) {
     turn(server);
 }
 
-static void on_check(uv_check_t *check) {
-    struct peri_server *server = check->data;
+/// After each look at the sockets.
+static void turn_polled(struct peri_server *server) {
     if (server->wake_late) {
         peri_server_wake(server);
     }
     server->has_polled = true;
     turn(server);
+}
+
+static void between_looks(struct peri_poller *poller) {
+    turn_polled(PERI_CONTAINER(poller, struct peri_server, poller));
+}
+
+static void on_check(uv_check_t *check) {
+    turn_polled(check->data);
 }
 
 static void on_tick(uv_timer_t *timer) {
@@ -170,7 +178,8 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
         peri_free(server);
         return NULL;
     }
-    if (peri_poller_open(&server->poller, &server->loop, peri_session_on_ready) != PERI_OK) {
+    if (peri_poller_open(&server->poller, &server->loop, peri_session_on_ready, between_looks) !=
+        PERI_OK) {
         (void)uv_loop_close(&server->loop);
         peri_free(server);
         return NULL;

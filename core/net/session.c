@@ -326,8 +326,7 @@ void peri_session_turn(struct peri_session *session) {
     if (*backlog_of(session)) {
         feed_backlog(session);
     } else if (session->server->has_polled) {
-        // Once a round, also where it is for the end: others have their turn between that and what was
-        // before it, and what this has led to goes out.
+        // Once for each look, also where it is for the end: what came before that is answered first.
         if (may_read(session) && !session->has_read) {
             read_once(session);
         }
