@@ -135,9 +135,10 @@ PERI_MUST_CHECK struct peri_vm *peri_vm_new(struct peri_host *host, struct peri_
 /// Ends timers and waits, then closes the state.
 void peri_vm_free(struct peri_vm *vm); ///< NULL does nothing
 
+_Static_assert(LUA_EXTRASPACE >= sizeof(uintptr_t), "an address must fit into Lua's extra space");
+
 /// The VM of any of its coroutines. Its address is in Lua's extra space, which each gets a copy of from the main
 /// thread's; the lowest bit is peri_vm_mark_task's.
-_Static_assert(LUA_EXTRASPACE >= sizeof(uintptr_t), "an address must fit into Lua's extra space");
 static inline struct peri_vm *peri_vm_of(lua_State *L) {
     uintptr_t word = *(const uintptr_t *)lua_getextraspace(L);
     return (struct peri_vm *)(word & ~(uintptr_t)1); // NOLINT(performance-no-int-to-ptr)

@@ -101,7 +101,7 @@ static void client_hears(struct ends *ends) {
 static int read_all(struct ends *ends, size_t *n) {
     int rc;
     size_t came;
-    bool more = true;
+    bool more;
     while ((rc = peri_tls_read(ends->tls, heard + *n, &came, &more)) == PERI_OK) {
         *n += came;
         assert_true(*n <= BIG);

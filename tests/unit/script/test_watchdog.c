@@ -31,7 +31,6 @@ static struct peri_vm *open_vm(void) {
 }
 
 struct run {
-    struct peri_vm *vm;
     const char *code;
     bool opened, ended;
 };
@@ -53,11 +52,11 @@ static int run_code(lua_State *L) {
 
 /// @return whether the code ran to its end
 static bool ends(struct peri_vm *vm, const char *code) {
-    struct run run = {.vm = vm, .code = code};
+    struct run run = {.code = code};
     lua_getglobal(vm->L, "pcall");
     run.opened = !lua_isnil(vm->L, -1);
     lua_pop(vm->L, 1);
-    if (!run.opened && peri_vm_protected(vm, open_libraries, &run) != LUA_OK) {
+    if (!run.opened && peri_vm_protected(vm, open_libraries, NULL) != LUA_OK) {
         return false;
     }
     int status = peri_vm_protected(vm, run_code, &run);
