@@ -260,7 +260,7 @@ void peri_session_linger(struct peri_session *session);
 
 /// Sends without waiting. A failing socket is marked dead. Bytes that were taken may still wait for
 /// the socket: peri_session_flush tells.
-/// @param ends they are the last ones, and peri_session_linger follows in this turn
+/// @param ends they are the last ones, and peri_session_linger or peri_session_close follows in this turn
 /// @return bytes taken, 0 when it would block or is dead
 size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n, bool ends);
 

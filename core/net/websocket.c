@@ -209,6 +209,13 @@ void peri_ws_resume(struct peri_session *session) {
     }
 }
 
+/// Nothing comes any more, since the last was the peer's Close frame: so no RST can eat ours. RFC 6455
+/// section 5.5.1 has data in mind, but a pong may still come, and by TLS a goodbye.
+static bool says_no_more(const struct peri_session *session) {
+    return session->peer_closed && !session->unread && !peri_ping_is_out(session->ping) &&
+           !session->stream.tls;
+}
+
 void peri_ws_finish(struct peri_session *session) {
     struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
     bool written = !conn || (peri_outbox_is_empty(peri_conn_outbox(conn)) &&
@@ -216,7 +223,7 @@ void peri_ws_finish(struct peri_session *session) {
     if (!session->ended || (!session->dead && (session->has_http || !written))) {
         return;
     }
-    if (session->eof || session->dead) {
+    if (session->eof || session->dead || (is_over(session) && says_no_more(session))) {
         peri_session_close(session);
     } else if (is_over(session)) {
         peri_session_linger(session);

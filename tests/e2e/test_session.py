@@ -4,10 +4,12 @@ it off in every way."""
 import socket
 import struct
 import time
+from contextlib import suppress
 
 import pytest
 from websockets.sync.client import connect
 
+from support.host import wait_until
 from wire import (
     BINARY,
     CLOSE,
@@ -281,6 +283,34 @@ def test_what_follows_a_close_is_dropped(echo):
     with host.client("/echo") as client:
         client.send(close_frame(1000), frame(TEXT, "never"), b"\xff" * 100_000)
         assert client.hear_close()[0] == 1000
+        assert client.rest() == b""
+    check_closed(host, 1000)
+
+
+def test_after_both_close_frames_the_socket_is_gone_at_once(echo):
+    host = echo(close_s=60)
+    before = host.descriptors()
+    with host.client("/echo") as client:
+        assert host.descriptors() > before
+        client.send(close_frame(1000))
+        assert client.hear_close() == (1000, "")
+        wait_until(lambda: host.descriptors() == before, "one descriptor less")
+        client.send(frame(TEXT, "never"))  # which is against the rules, and answered by a reset
+        with suppress(ConnectionResetError):
+            assert client.rest() == b""
+    check_closed(host, 1000)
+
+
+def test_a_pong_behind_the_peers_close_is_no_reason_for_a_reset(echo):
+    host = echo(ping_s=0.1, close_s=60)
+    with host.client("/echo") as client:
+        opcode, payload = client.hear()
+        assert opcode == PING
+        client.send(close_frame(1000))
+        assert client.hear_close() == (1000, "")
+        for i in range(len(payload)):  # the first would bring a reset, and then one fails
+            client.send(frame(PONG, payload)[i : i + 1])
+            time.sleep(0.02)
         assert client.rest() == b""
     check_closed(host, 1000)
 
