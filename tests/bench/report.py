@@ -52,6 +52,12 @@ class Results:
         values = self.ratios(row, server, against)
         return statistics.median(values) if values else None
 
+    def is_bounded(self, row: Row) -> bool:
+        """What bounds the row falls short of the goal itself, and perigee is near enough to it."""
+        most = self.ratio(row, row.bound, row.against)
+        reached = self.ratio(row, "perigee", row.bound)
+        return bool(most and reached) and most < row.goal and reached >= row.of_bound
+
     def others(self, row: Row) -> list[float]:
         """What other programs had of a core, in each measurement of a row."""
         return [
@@ -113,6 +119,13 @@ class Results:
         if ratio is not None:
             lines.append(
                 f"{_word(ratio >= row.goal)}: {ratio:.3f} of {row.against}, goal {row.goal:g}"
+            )
+        most = self.ratio(row, row.bound, row.against) if ratio is not None else None
+        if most is not None and ratio < row.goal:
+            word = "bounded" if self.is_bounded(row) else "not bounded"
+            lines.append(
+                f"{word}: {row.bound} has {most:.3f} of {row.against}, and perigee "
+                f"{self.ratio(row, 'perigee', row.bound):.3f} of that, goal {row.of_bound:g}"
             )
         times = self.ratio(row, "perigee", row.peer) if row.peer else None
         if times is not None:
@@ -185,7 +198,7 @@ class Results:
         versions = "; ".join(
             f"{server.title}: {about['versions'].get(server.name, '')}"
             for server in self.servers
-            if server.name not in ("floor", "plain")
+            if server.name not in ("floor", "lua_floor", "plain")
         )
         head = [
             f"Measured {about['begun']} on {made['cpu']}, {made['cores']} cores, "
@@ -225,6 +238,10 @@ class Results:
                 goal = f"{row.goal:g} of {row.against}" if row.goal else ""
                 measured = f"{statistics.median(ratios):.2f} of {row.against}"
                 spread = f"{min(ratios):.2f}, {max(ratios):.2f}"
+                most = self.ratio(row, row.bound, row.against)
+                if most is not None:
+                    of_bound = self.ratio(row, "perigee", row.bound)
+                    measured += f"; {of_bound:.2f} of {row.bound}, which has {most:.2f}"
                 times = self.ratio(row, "perigee", row.peer) if row.peer else None
                 if times is not None:
                     goal += f"{row.times_peer:g} times as many as {row.peer}"

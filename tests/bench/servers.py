@@ -128,9 +128,16 @@ def floor_command(work: Work) -> Command:
     return Command(argv, settings=settings)
 
 
+def lua_floor_command(work: Work) -> Command:
+    argv = [str(TOOLS / "floor_lua"), str(ROOT / "scripts/echo.lua")]
+    return Command(argv, settings="the same Lua and the same handler; no checks")
+
+
 OURS = (
     Server("perigee", "perigee", perigee_command, perigee_version),
     Server("floor", "bare epoll loop (floor)", floor_command, commit),
+    # What Lua itself takes.
+    Server("lua_floor", "bare epoll loop with Lua", lua_floor_command, commit),
     # What compression is compared with. Not a server of its own: perigee, and the load sends plain.
     Server("plain", "perigee, the same plain", perigee_command, perigee_version),
 )

@@ -113,6 +113,21 @@ def test_a_load_runs_against_perigee_and_its_floor_alike(serve, load, floor, pat
         assert 0 < figures["p50_ms"] <= figures["p999_ms"]
 
 
+@pytest.mark.parametrize("flags", [flags for path, *flags in WORKS if path in ("/echo", "/")])
+def test_a_load_runs_against_the_floor_with_lua(load, floor, flags):
+    port = floor("floor_lua", str(SCRIPTS / "echo.lua"))
+    status, figures, said = load(port, "/", "--count=500", *flags)
+    assert (status, said) == (0, "")
+    assert figures["messages"] >= 500
+
+
+def test_the_floor_with_lua_runs_the_script(load, floor, tmp_path):
+    script = tmp_path / "twice.lua"
+    script.write_text("return {message = function(conn, data) conn:send(data .. data) end}")
+    status, _, said = load(floor("floor_lua", str(script)), "/", "--count=10")
+    assert status != 0 and said  # the load finds that it is no echo
+
+
 @pytest.mark.parametrize("mode", ["offer", "send"])
 @pytest.mark.parametrize("takeover", ["off", "on"])
 @pytest.mark.parametrize("work", ["echo", "broadcast"])

@@ -59,17 +59,22 @@ bool floor_next(const uint8_t **in, size_t *n, struct floor_frame *frame) {
     return true;
 }
 
-uint8_t *floor_write(const struct floor_frame *frame, uint8_t *out) {
-    *out++ = frame->first;
-    if (frame->len < 126) {
-        *out++ = (uint8_t)frame->len;
+uint8_t *floor_write_length(size_t len, uint8_t *out) {
+    if (len < 126) {
+        *out++ = (uint8_t)len;
     } else {
-        size_t bytes = frame->len < 65536 ? 2 : 8;
+        size_t bytes = len < 65536 ? 2 : 8;
         *out++ = bytes == 2 ? 126 : 127;
         for (size_t i = bytes; i-- > 0;) {
-            *out++ = (uint8_t)(frame->len >> (8 * i));
+            *out++ = (uint8_t)(len >> (8 * i));
         }
     }
+    return out;
+}
+
+uint8_t *floor_write(const struct floor_frame *frame, uint8_t *out) {
+    *out++ = frame->first;
+    out = floor_write_length(frame->len, out);
     uint64_t key, word;
     size_t i = 0;
     memcpy(&key, frame->key, 4);

@@ -54,6 +54,10 @@ bool floor_next(const uint8_t **in, size_t *n, struct floor_frame *frame);
 /// @return behind it
 uint8_t *floor_write(const struct floor_frame *frame, uint8_t *out);
 
+/// Writes what follows a frame's first byte, as the server sends it.
+/// @return behind it
+uint8_t *floor_write_length(size_t len, uint8_t *out);
+
 /// Keeps what on_frames has not used.
 void floor_keep(struct floor_client *client, const uint8_t *in, size_t n);
 

@@ -23,12 +23,13 @@ TITLES = {
     "python_websockets": "Python websockets",
     "nginx": "nginx + Lua",
     "plain": "the same, plain",
+    "lua_floor": "floor with Lua",
 }
 COLUMNS = 3
 
 
 def colour(name: str, against: str) -> str:
-    return OURS if name == "perigee" else FLOOR if name == against else OTHERS
+    return OURS if name == "perigee" else FLOOR if name in (against, "lua_floor") else OTHERS
 
 
 def bars(row: dict) -> tuple[list[tuple[str, float]], str]:
