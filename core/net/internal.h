@@ -271,6 +271,10 @@ bool peri_session_flush(struct peri_session *session);
 /// @return bytes taken, 0 when it would block or is dead; -1: the file can't be read there
 ssize_t peri_session_send_file(struct peri_session *session, int file, uint64_t at, size_t n);
 
+/// Nothing waits to be read, and of what was sent no more than so many bytes is not acknowledged: to close such
+/// a socket resets nothing, and its last bytes are on their way.
+bool peri_session_is_even(const struct peri_session *session, int bytes);
+
 /// The socket is full: from here a peer that takes nothing stalls.
 void peri_session_note_full(struct peri_session *session);
 

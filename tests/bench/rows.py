@@ -75,13 +75,11 @@ _PLAIN = _broadcast(
     "broadcast1kib", "broadcast 1 KiB to 1,000, plain", 1000, 1, load=("--size=1024",)
 )
 
-_BY_LUA = {"bound": "lua_floor", "of_bound": 0.93}
-
 ROWS = (
-    _row("echo64", "echo 64 B, 100 connections, 1 in flight", 100, goal=0.97, **_BY_LUA),
+    _row("echo64", "echo 64 B, 100 connections, 1 in flight", 100, goal=0.97),
     _row("echo64x16", "echo 64 B, 100 connections, 16 in flight", 100, "--in-flight=16", goal=0.88,
-         **_BY_LUA),
-    _row("echo16k", "echo 16 KiB, 20 connections", 20, "--size=16384", goal=0.93, **_BY_LUA),
+         bound="lua_floor", of_bound=0.93),
+    _row("echo16k", "echo 16 KiB, 20 connections", 20, "--size=16384", goal=0.93),
     _broadcast("broadcast1k", "broadcast 64 B to 1,000, 1 in flight", 1000, 1, goal=0.98),
     _broadcast("broadcast1kx16", "broadcast 64 B to 1,000, 16 in flight", 1000, 16, goal=0.97),
     _broadcast("broadcast10kx16", "broadcast 64 B to 10,000, 16 in flight", 10_000, 16, goal=0.95),

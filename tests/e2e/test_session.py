@@ -315,6 +315,21 @@ def test_a_pong_behind_the_peers_close_is_no_reason_for_a_reset(echo):
     check_closed(host, 1000)
 
 
+def test_what_the_peer_has_not_yet_read_is_not_lost_by_a_ping_behind_its_close(echo):
+    host = echo(close_s=60)
+    with host.client("/echo") as client:
+        client.text(*["x" * 10_000] * 50)
+        time.sleep(0.3)
+        client.send(close_frame(1000))
+        time.sleep(0.1)
+        client.send(frame(PING))  # RFC 6455 section 5.5.2 allows it until the connection is closed
+        time.sleep(0.1)
+        assert [len(client.hear_text()) for _ in range(50)] == [10_000] * 50
+        assert client.hear_close() == (1000, "")
+        assert client.rest() == b""
+    check_closed(host, 1000)
+
+
 def test_an_unsolicited_pong_is_no_news(echo):
     with echo().client("/echo") as client:
         client.send(frame(PONG), frame(PONG, "x" * 8), frame(TEXT, "still there"))

@@ -1,8 +1,8 @@
 """A machine beside this one, for peers that vanish: a network namespace at the end of a cable
 (veth) that can be cut. Needs Linux, iproute2 and the right to do it.
 
-The namespace has no name, and the addresses are of one process alone: its cable is gone with it
-however it ends, and those of two processes don't meet."""
+The namespace has no name, and the addresses follow from the process: its cable goes when it has
+gone, however it ends, and those of two processes at a time don't meet."""
 
 import ctypes
 import os
