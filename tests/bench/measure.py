@@ -54,12 +54,17 @@ def _load(running: Running, row: Row, used: Cores, *more: str) -> list[str]:
     ]
 
 
-def _throughput(running: Running, row: Row, used: Cores, pace: Pace) -> dict:
-    command = _load(
+def load_command(running: Running, row: Row, used: Cores, pace: Pace) -> list[str]:
+    """The load that tells what the server takes for a message."""
+    return _load(
         running, row, used,
         f"--pid={running.pid}", f"--warm={pace.warm_s}", f"--seconds={pace.seconds}",
         f"--core={used.server}", f"--core={used.load}",
     )  # fmt: skip
+
+
+def _throughput(running: Running, row: Row, used: Cores, pace: Pace) -> dict:
+    command = load_command(running, row, used, pace)
     done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_S, check=False)
     if done.returncode != 0:
         raise Failed(f"{done.stderr.strip()}\n{running.tail()}".strip())
