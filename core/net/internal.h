@@ -260,7 +260,7 @@ void peri_session_linger(struct peri_session *session);
 
 /// Sends without waiting. A failing socket is marked dead. Bytes that were taken may still wait for
 /// the socket: peri_session_flush tells.
-/// @param ends they are the last ones, and peri_session_linger or peri_session_close follows in this turn
+/// @param ends they are the last ones, and peri_session_linger follows in this turn
 /// @return bytes taken, 0 when it would block or is dead
 size_t peri_session_send(struct peri_session *session, const struct iovec *iov, int n, bool ends);
 
@@ -270,10 +270,6 @@ bool peri_session_flush(struct peri_session *session);
 /// Sends a part of a file without waiting.
 /// @return bytes taken, 0 when it would block or is dead; -1: the file can't be read there
 ssize_t peri_session_send_file(struct peri_session *session, int file, uint64_t at, size_t n);
-
-/// Nothing waits to be read, and of what was sent no more than so many bytes is not acknowledged: to close such
-/// a socket resets nothing, and its last bytes are on their way.
-bool peri_session_is_even(const struct peri_session *session, int bytes);
 
 /// The socket is full: from here a peer that takes nothing stalls.
 void peri_session_note_full(struct peri_session *session);

@@ -402,12 +402,6 @@ static int unacked_bytes(const struct peri_session *session) {
     return ioctl(session->stream.fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
-bool peri_session_is_even(const struct peri_session *session, int bytes) {
-    int unread = 0;
-    return ioctl(session->stream.fd, FIONREAD, &unread) == 0 && unread == 0 &&
-           unacked_bytes(session) <= bytes;
-}
-
 void peri_session_note_full(struct peri_session *session) {
     session->stream.unacked = unacked_bytes(session);
 }

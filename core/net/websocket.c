@@ -7,8 +7,6 @@
 #include "base/log.h"
 #include "net/internal.h"
 
-enum { CLOSE_FRAME_BYTES = 2 + PERI_CONTROL_MAX }; // at most
-
 /// Messages on their way to the hub.
 struct batch {
     struct peri_event *events;
@@ -211,13 +209,6 @@ void peri_ws_resume(struct peri_session *session) {
     }
 }
 
-/// The peer has said its last, and has heard all but our Close frame: so that no RST can eat what it is owed.
-/// It may still send a pong, RFC 6455 section 5.5.1 being about data, and by TLS a goodbye.
-static bool has_heard_all(const struct peri_session *session) {
-    return session->peer_closed && !peri_ping_is_out(session->ping) && !session->stream.tls &&
-           peri_session_is_even(session, CLOSE_FRAME_BYTES);
-}
-
 void peri_ws_finish(struct peri_session *session) {
     struct peri_conn *conn = peri_hub_attached(session->server->hub, session->key);
     bool written = !conn || (peri_outbox_is_empty(peri_conn_outbox(conn)) &&
@@ -225,7 +216,7 @@ void peri_ws_finish(struct peri_session *session) {
     if (!session->ended || (!session->dead && (session->has_http || !written))) {
         return;
     }
-    if (session->eof || session->dead || (is_over(session) && has_heard_all(session))) {
+    if (session->eof || session->dead) {
         peri_session_close(session);
     } else if (is_over(session)) {
         peri_session_linger(session);

@@ -4,12 +4,10 @@ it off in every way."""
 import socket
 import struct
 import time
-from contextlib import suppress
 
 import pytest
 from websockets.sync.client import connect
 
-from support.host import wait_until
 from wire import (
     BINARY,
     CLOSE,
@@ -284,20 +282,6 @@ def test_what_follows_a_close_is_dropped(echo):
         client.send(close_frame(1000), frame(TEXT, "never"), b"\xff" * 100_000)
         assert client.hear_close()[0] == 1000
         assert client.rest() == b""
-    check_closed(host, 1000)
-
-
-def test_after_both_close_frames_the_socket_is_gone_at_once(echo):
-    host = echo(close_s=60)
-    before = host.descriptors()
-    with host.client("/echo") as client:
-        assert host.descriptors() > before
-        client.send(close_frame(1000))
-        assert client.hear_close() == (1000, "")
-        wait_until(lambda: host.descriptors() == before, "one descriptor less")
-        client.send(frame(TEXT, "never"))  # which is against the rules, and answered by a reset
-        with suppress(ConnectionResetError):
-            assert client.rest() == b""
     check_closed(host, 1000)
 
 
