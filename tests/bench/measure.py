@@ -63,13 +63,24 @@ def load_command(running: Running, row: Row, used: Cores, pace: Pace) -> list[st
     )  # fmt: skip
 
 
+def figures_of(said: str) -> dict:
+    """What such a load has told."""
+    figures = json.loads(said)
+    figures["server_core"], figures["load_core"] = figures.pop("busy")
+    return figures
+
+
+def asked_of(server: Server, row: Row) -> Row:
+    """The row that a server is given."""
+    return row.plain if server.name == "plain" and row.plain else row
+
+
 def _throughput(running: Running, row: Row, used: Cores, pace: Pace) -> dict:
     command = load_command(running, row, used, pace)
     done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_S, check=False)
     if done.returncode != 0:
         raise Failed(f"{done.stderr.strip()}\n{running.tail()}".strip())
-    figures = json.loads(done.stdout)
-    figures["server_core"], figures["load_core"] = figures.pop("busy")
+    figures = figures_of(done.stdout)
     # What other programs had of either core.
     server = figures["server_core"] - figures["cpu_us"] * figures["rate"] / 1e6
     load = figures["load_core"] - figures["load_cpu"]
@@ -154,7 +165,7 @@ def measure(server: Server, row: Row, used: Cores, pace: Pace) -> tuple[dict, st
     """
     if server.processes and not row.processes_fit:
         raise NotRun(f"a process for each of {row.connections:,} connections")
-    asked = row.plain if server.name == "plain" and row.plain else row
+    asked = asked_of(server, row)
     command = server.command(asked.work)
     tries = []
     try:

@@ -2,7 +2,6 @@
 few milliseconds. What the machine does meanwhile is in all of them alike: for ratios on one that
 changes its pace. Rates and latencies say nothing, as each is stopped most of the time."""
 
-import json
 import random
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
-from measure import LOAD_S, Cores, Failed, Pace, load_command
+from measure import LOAD_S, Cores, Failed, Pace, asked_of, figures_of, load_command
 from rows import Row
 from servers import NotRun, Running, Server
 
@@ -39,10 +38,9 @@ class _Load:
     def figures(self) -> dict:
         said, wrong = self.process.communicate()
         if self.process.returncode != 0:
-            raise Failed(f"{wrong.strip()}\n{self.running.tail()}".strip())
-        figures = json.loads(said)
-        figures["server_core"], figures["load_core"] = figures.pop("busy")
-        return figures
+            why = wrong.strip() or f"its load has ended with {self.process.returncode}"
+            raise Failed(f"{why}\n{self.running.tail()}".strip())
+        return figures_of(said)
 
     def __enter__(self):
         return self
@@ -58,7 +56,9 @@ def _take_turns(loads: list[_Load], chance: random.Random) -> None:
         chance.shuffle(loads)
         loads = [load for load in loads if load.turn()]
         if time.monotonic() > end:
-            raise Failed(f"a load takes over {LOAD_S} s")
+            for load in loads:
+                load.process.kill()  # too long: its figures say so
+            return
 
 
 def _note_others(all_: list[dict]) -> None:
@@ -80,7 +80,7 @@ def side_by_side(
         loads: dict[str, _Load] = {}
         settings: dict[str, str] = {}
         for server in servers:
-            asked = row.plain if server.name == "plain" and row.plain else row
+            asked = asked_of(server, row)
             try:
                 command = server.command(asked.work)
                 under = ("taskset", "-c", str(used.server))
