@@ -78,7 +78,9 @@ void peri_hub_mark_dirty(struct peri_hub *hub, struct peri_conn *conn) {
         return;
     }
     conn->unwritten = true;
-    if (!conn->dirty) {
+    if (hub->flushing) {
+        hub->remarked = true; // it is in the list that is being written
+    } else if (!conn->dirty) {
         conn->dirty = true;
         assert(hub->dirty_count < hub->dirty_cap);
         hub->dirty[hub->dirty_count++] = conn;
@@ -211,44 +213,46 @@ static struct peri_conn *next_dirty(const struct peri_hub *hub, uint32_t i) {
     return hub->dirty[i];
 }
 
-/// @return how many of the dirty connections, now first in the list, are to be written
-static uint32_t sort_out_dirty(struct peri_hub *hub) {
+/// Has the outboxes of the dirty ones written.
+static void flush_dirty(struct peri_hub *hub) {
+    assert(!hub->flushing);
     uint32_t n = 0;
     for (uint32_t i = 0; i < hub->dirty_count; i++) {
         struct peri_conn *conn = next_dirty(hub, i);
         if (conn->unwritten && peri_conn_wants_flush(conn)) {
-            conn->unwritten = false;
             hub->dirty[n++] = conn;
-        } else {
-            conn->unwritten = false;
-            conn->dirty = false;
         }
+        conn->unwritten = conn->dirty = false;
     }
-    hub->dirty_count = n;
-    return n;
-}
-
-void peri_hub_flush(struct peri_hub *hub) {
-    assert(!hub->flushing);
-    peri_settle_all(hub);
-    hub->untried = 0;
-    uint32_t n = sort_out_dirty(hub);
+    hub->dirty_count = 0;
     if (n > 0) {
         hub->flushing = true;
         hub->ports.flush(hub->ports.self, hub->dirty, n);
         hub->flushing = false;
     }
-    // What was written in part without being blocked, or marked meanwhile, stays in the list.
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < hub->dirty_count; i++) {
-        struct peri_conn *conn = next_dirty(hub, i);
-        if (conn->unwritten) {
-            hub->dirty[kept++] = conn;
-        } else {
-            conn->dirty = false;
+    if (hub->remarked) { // written in part without being blocked: they stay in the list
+        hub->remarked = false;
+        for (uint32_t i = 0; i < n; i++) {
+            struct peri_conn *conn = hub->dirty[i];
+            if (conn->unwritten) {
+                conn->dirty = true;
+                hub->dirty[hub->dirty_count++] = conn;
+            }
         }
     }
-    hub->dirty_count = kept;
+}
+
+void peri_hub_flush(struct peri_hub *hub) {
+    hub->untried = 0;
+    // Who was sent something goes first, and has what its rooms have for it in the same write.
+    for (uint32_t i = 0; hub->active && i < hub->dirty_count; i++) {
+        peri_settle(hub, hub->dirty[i]);
+    }
+    flush_dirty(hub);
+    if (hub->active) {
+        peri_settle_all(hub);
+        flush_dirty(hub);
+    }
     keep_under_total(hub);
 }
 

@@ -206,6 +206,7 @@ struct peri_hub {
     bool resting;           ///< no handler runs: member arrays may be compacted
     bool iterating;         ///< they may not: one is being walked
     bool flushing;
+    bool remarked; ///< while flushing, a dirty one was marked anew
     bool freeing; ///< the hub is being freed: policy is not called any more
 };
 
@@ -249,7 +250,8 @@ void peri_hub_mark_dirty(struct peri_hub *hub, struct peri_conn *conn);
 /// The connection may have an event to run, or may be freed.
 void peri_hub_mark_ready(struct peri_hub *hub, struct peri_conn *conn);
 
-/// Settles what is active and has everything written that waits for its first try.
+/// Settles what is active and has everything written that waits for its first try. Who was sent
+/// something goes first.
 void peri_hub_flush(struct peri_hub *hub);
 
 /// After bytes were queued or written: notes whether the connection went over soft or has drained.
@@ -335,7 +337,7 @@ void peri_room_free_all(struct peri_hub *hub);
 /// was sent. It may end over this.
 void peri_settle(struct peri_hub *hub, struct peri_conn *conn);
 
-/// Settles every member of every active room.
+/// Settles every member of every active room. Who has nothing else waiting is written to at once.
 void peri_settle_all(struct peri_hub *hub);
 
 /// Marks as had, without queueing it, what the connection has not been settled for.

@@ -58,7 +58,7 @@ struct peri_ports {
     /// marks a connection whose socket failed.
     void (*flush)(void *self, struct peri_conn *const *conns, size_t n);
 
-    /// Writes straight to a connection's socket, whose outbox is empty and not blocked.
+    /// Writes straight to a connection's socket, whose outbox is empty and not blocked. Reports nothing.
     /// @return bytes taken, 0 when it would block or failed (then marked, and found by net itself)
     size_t (*write)(void *self, void *transport, const struct iovec *iov, int n);
 

@@ -376,17 +376,59 @@ static void note_behind(struct peri_hub *hub, struct peri_behind *last, uint32_t
     }
 }
 
-void peri_settle(struct peri_hub *hub, struct peri_conn *conn) {
-    if (hub->active_count == 0 || conn->stage != STAGE_OPEN) {
-        return;
+/// Do the frames lie in one piece? Plain ones do where the ends are in one block: blocks follow each
+/// other, none comes back. Between compressed ones there may be a plain one.
+static bool in_one_piece(const struct peri_room_frame *frames, uint32_t n, bool plain) {
+    bool one = frames[n - 1].block == frames[0].block;
+    for (uint32_t i = 1; one && !plain && i < n; i++) {
+        one = frames[i].block == frames[0].block;
     }
-    struct peri_behind last = {0};
-    uint32_t n = 0;
-    note_behind(hub, &last, &n, (struct peri_behind){&conn->all, peri_conn_all(hub, conn)});
-    for (struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
-        note_behind(hub, &last, &n, (struct peri_behind){&joined->m, joined->room});
+    return one;
+}
+
+/// Writes what is behind in a room straight from the room's block, past the outbox, for a connection
+/// that has nothing else waiting: where no limit or slow policy has a say. What the socket refuses is
+/// queued.
+/// @return false: it is to be taken
+static bool write_past(struct peri_hub *hub, struct peri_conn *conn, struct peri_behind in) {
+    struct peri_gathered *g = in.room->gathered;
+    uint32_t from = in.m->cursor - in.room->base;
+    uint32_t n = g->count - from;
+    if (!peri_outbox_is_empty(&conn->outbox) || conn->outbox.blocked || !conn->transport ||
+        (g->latest && n > 1) ||
+        g->largest > peri_limits_outbox_hard(peri_hub_limits_of(hub, conn->script))) {
+        return false;
     }
-    if (n == 0) {
+    const struct peri_room_frame *first = g->frames + from;
+    bool plain = !g->pays || !conn->deflater;
+    if (!plain) {
+        if (peri_conn_has_context(conn)) {
+            return false;
+        }
+        first = peri_deflated_frames(hub, conn, g, g->count) + from;
+    }
+    if (!in_one_piece(first, n, plain)) {
+        return false;
+    }
+    in.m->cursor += n;
+    uint32_t length = first[n - 1].offset + first[n - 1].length - first->offset;
+    const struct iovec iov = {first->block->bytes + first->offset, length};
+    size_t written = hub->ports.write(hub->ports.self, conn->transport, &iov, 1);
+    if (written < length) {
+        int rc = peri_outbox_append(&conn->outbox, first->block, first->offset, length,
+                                    n == 1 ? first->tag : TAG_ROOM);
+        assert(rc == PERI_OK); // the only run is held in place
+        (void)rc;
+        peri_hub_written(hub, conn, written, true);
+    }
+    return true;
+}
+
+/// @param n     of how many rooms; with more than one they are in hub->merge
+/// @param write what has no need to wait for the flush may be written
+static void settle_for(struct peri_hub *hub, struct peri_conn *conn, struct peri_behind last,
+                       uint32_t n, bool write) {
+    if (n == 0 || (n == 1 && write && write_past(hub, conn, last))) {
         return;
     }
     bool open = n == 1 ? take(hub, conn, last, UINT64_MAX) : take_merged(hub, conn, n);
@@ -395,39 +437,59 @@ void peri_settle(struct peri_hub *hub, struct peri_conn *conn) {
     }
 }
 
-/// Of a large room no cache has all: members are brought near in the order in which they come.
+static void settle_rooms(struct peri_hub *hub, struct peri_conn *conn, bool write) {
+    struct peri_behind last = {0};
+    uint32_t n = 0;
+    note_behind(hub, &last, &n, (struct peri_behind){&conn->all, peri_conn_all(hub, conn)});
+    for (struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
+        note_behind(hub, &last, &n, (struct peri_behind){&joined->m, joined->room});
+    }
+    settle_for(hub, conn, last, n, write);
+}
+
+void peri_settle(struct peri_hub *hub, struct peri_conn *conn) {
+    if (hub->active_count > 0 && conn->stage == STAGE_OPEN) {
+        settle_rooms(hub, conn, false);
+    }
+}
+
+/// Of a large room no cache has all: members are brought near in the order in which they come. The
+/// system's work for one is long enough for the next one's.
 static void prefetch_members(const struct peri_room *room, uint32_t i) {
-    enum { AHEAD = 4 };
-    if (i + 2 * AHEAD < room->member_end) {
-        const struct peri_membership *near = room->members[i + AHEAD];
-        peri_prefetch(room->members[i + 2 * AHEAD], sizeof *near);
-        if (near) {
-            peri_conn_prefetch(peri_member_of(room, near));
+    uint32_t end = room->member_end;
+    if (i + 3 < end) {
+        peri_prefetch(room->members[i + 3], sizeof(struct peri_membership));
+    }
+    if (i + 2 < end && room->members[i + 2]) {
+        peri_conn_prefetch(peri_member_of(room, room->members[i + 2]));
+    }
+    if (i + 1 < end && room->members[i + 1]) {
+        peri_prefetch(peri_member_of(room, room->members[i + 1])->transport, PERI_CACHE_LINE);
+    }
+}
+
+static void settle_members(struct peri_hub *hub, struct peri_room *room) {
+    bool single = hub->active_count == 1;
+    for (uint32_t i = 0; i < room->member_end; i++) {
+        struct peri_membership *m = room->members[i];
+        prefetch_members(room, i);
+        if (!m || !is_behind(room, m)) {
+            continue;
+        }
+        struct peri_conn *conn = peri_member_of(room, m);
+        if (single) {
+            settle_for(hub, conn, (struct peri_behind){m, room}, 1, true);
+        } else {
+            settle_rooms(hub, conn, true);
         }
     }
 }
 
 void peri_settle_all(struct peri_hub *hub) {
-    if (hub->active_count == 0) {
-        return;
-    }
     bool was_iterating = hub->iterating;
     hub->iterating = true;
-    bool single = hub->active_count == 1;
     for (struct peri_room *room = hub->active; room; room = room->next_active) {
-        for (uint32_t i = 0; i < room->member_end; i++) {
-            struct peri_membership *m = room->members[i];
-            prefetch_members(room, i);
-            if (!m || !is_behind(room, m)) {
-                continue;
-            }
-            struct peri_conn *conn = peri_member_of(room, m);
-            if (!single) {
-                peri_settle(hub, conn);
-            } else if (take(hub, conn, (struct peri_behind){m, room}, UINT64_MAX)) {
-                settled(hub, conn);
-            }
-        }
+        settle_members(hub, room);
     }
     hub->iterating = was_iterating;
     while (hub->active) {

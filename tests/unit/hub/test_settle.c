@@ -432,6 +432,68 @@ static void test_a_burst_in_one_room_is_one_reference(void **state) {
     assert_int_equal(world.peers[b].wire.len, 300);
 }
 
+static void test_who_has_nothing_waiting_is_written_to_past_the_outbox(void **state) {
+    (void)state;
+    size_t a = connect_to(1), b = connect_to(1);
+    join(a, "r");
+    join(b, "r");
+    broadcast("r", "1");
+    broadcast("r", "2");
+    turns();
+    assert_int_equal(world.peers[a].writes, 1); // both at once
+    assert_int_equal(world.peers[b].writes, 1);
+    assert_int_equal(world.flushes, 0);
+    expect_wire(a, "T:1 T:2 ");
+    expect_wire(b, "T:1 T:2 ");
+}
+
+static void test_what_is_refused_of_a_write_past_the_outbox_is_queued(void **state) {
+    (void)state;
+    size_t a = connect_to(1), b = connect_to(1);
+    join(a, "r");
+    join(b, "r");
+    world.peers[a].window = 5; // in the midst of the second frame
+    broadcast("r", "1");
+    broadcast("r", "2");
+    turns();
+    assert_true(is_blocked(a));
+    assert_int_equal(queued(a), 1);
+    assert_int_equal(say("3", PERI_SLOW_CLOSE, NULL), 2);
+    assert_int_equal(world.peers[a].writes, 1);
+    open_window(a, SIZE_MAX);
+    expect_wire(a, "T:1 T:2 T:3 ");
+    expect_wire(b, "T:1 T:2 T:3 ");
+}
+
+static void test_a_latest_frame_that_is_refused_whole_gives_way(void **state) {
+    (void)state;
+    size_t a = connect_to(1);
+    join(a, "r");
+    world.script_limits[1].outbox_soft = 1;
+    world.peers[a].window = 0;
+    assert_int_equal(say("1", PERI_SLOW_LATEST, "k"), 1);
+    assert_true(is_blocked(a));
+    assert_int_equal(say("2", PERI_SLOW_LATEST, "k"), 1);
+    open_window(a, SIZE_MAX);
+    expect_wire(a, "T:2 ");
+}
+
+static void test_who_was_sent_something_has_it_and_its_rooms_in_one_write(void **state) {
+    (void)state;
+    size_t a = connect_to(1), b = connect_to(1);
+    join(a, "r");
+    join(b, "r");
+    broadcast("r", "1");
+    assert_int_equal(send_text(b, "2"), PERI_OK);
+    broadcast("r", "3");
+    turns();
+    assert_int_equal(world.peers[b].flushes, 1);
+    assert_int_equal(world.peers[b].writes, 0);
+    assert_int_equal(world.peers[a].writes, 1);
+    expect_wire(a, "T:1 T:3 ");
+    expect_wire(b, "T:1 T:2 T:3 ");
+}
+
 static void test_a_burst_longer_than_a_block_arrives_whole(void **state) {
     (void)state;
     size_t a = connect_to(1);
@@ -511,6 +573,10 @@ int main(void) {
         SETTLE_TEST(test_a_join_sees_only_later_broadcasts_and_a_leave_stops_at_once),
         SETTLE_TEST(test_exceptions_are_counted_once_and_others_ignored),
         SETTLE_TEST(test_a_burst_in_one_room_is_one_reference),
+        SETTLE_TEST(test_who_has_nothing_waiting_is_written_to_past_the_outbox),
+        SETTLE_TEST(test_what_is_refused_of_a_write_past_the_outbox_is_queued),
+        SETTLE_TEST(test_a_latest_frame_that_is_refused_whole_gives_way),
+        SETTLE_TEST(test_who_was_sent_something_has_it_and_its_rooms_in_one_write),
         SETTLE_TEST(test_a_burst_longer_than_a_block_arrives_whole),
         SETTLE_TEST(test_a_room_of_nobody_else_addresses_nobody),
         SETTLE_TEST(test_a_warm_broadcast_allocates_nothing),
