@@ -142,6 +142,12 @@ void peri_log_set_output(int fd) {
     (void)pthread_mutex_unlock(&lock);
 }
 
+void peri_log_stand_apart(void) {
+    (void)pthread_mutex_lock(&lock);
+    peri_log_output_keep_only(&output);
+    (void)pthread_mutex_unlock(&lock);
+}
+
 void peri_log_set_sink(void (*sink)(void *arg, struct peri_str line), void *arg) {
     (void)pthread_mutex_lock(&lock);
     sink_write = sink;

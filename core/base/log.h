@@ -57,6 +57,12 @@ enum peri_log_format peri_log_format_for(int fd);
 /// @param fd borrowed until peri_log_end
 void peri_log_set_output(int fd);
 
+/// The calling thread shares no descriptors with others from here on: it has copies of the standard
+/// ones and of the log's. Among threads that share them, the kernel counts who uses one at each call.
+/// Where the system can't do it (Linux before 5.9), all stay shared. To be called after
+/// peri_log_set_output.
+void peri_log_stand_apart(void);
+
 /// Where complete lines go instead, the newline included; it must not log. NULL: to the output
 /// again. What is held back by then is forgotten.
 void peri_log_set_sink(void (*sink)(void *arg, struct peri_str line), void *arg);

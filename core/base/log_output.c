@@ -112,6 +112,18 @@ bool peri_log_output_has_room(const struct peri_log_output *output) {
     return output->len < sizeof output->pending / 2;
 }
 
+void peri_log_output_keep_only(const struct peri_log_output *output) {
+#ifdef CLOSE_RANGE_UNSHARE
+    int fd = descriptor(output);
+    unsigned after = fd > STDERR_FILENO ? (unsigned)fd + 1 : STDERR_FILENO + 1;
+    if (close_range(after, UINT_MAX, CLOSE_RANGE_UNSHARE) == 0 && fd > STDERR_FILENO + 1) {
+        (void)close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0);
+    }
+#else
+    (void)output;
+#endif
+}
+
 void peri_log_output_close(struct peri_log_output *output) {
     if (output->own_fd >= 0) {
         close(output->own_fd);

@@ -31,4 +31,7 @@ void peri_log_output_wait(struct peri_log_output *output, int wait_ms);
 /// Whether there is room to say that lines were dropped, and to go on for a while.
 bool peri_log_output_has_room(const struct peri_log_output *output);
 
+/// Of all descriptors but the standard ones, the calling thread keeps this one alone.
+void peri_log_output_keep_only(const struct peri_log_output *output);
+
 void peri_log_output_close(struct peri_log_output *output);

@@ -15,6 +15,7 @@
 #include "base/slabs.h"
 #include "net/addresses.h"
 #include "net/conditions.h"
+#include "net/desk.h"
 #include "net/files.h"
 #include "net/poller.h"
 #include "net/server.h"
@@ -31,7 +32,7 @@ enum {
     TURN_BUDGET_NS = 2000000,         ///< for what one read has brought; looked at after each batch
     WRITE_VECTORS = 64,               ///< buffers in one sendmsg
     LISTENERS_MAX = 64,
-    WORKS_AT_ONCE = 2, ///< pieces of work on other threads; libuv has four
+    WORKS_AT_ONCE = 2, ///< pieces of policy's work on other threads
 };
 
 union peri_address {
@@ -63,10 +64,11 @@ struct peri_control_socket {
     bool stirred; ///< what is owed may be there
 };
 
-/// Room for one piece of work on another thread.
-struct peri_desk {
-    uv_work_t request;      ///< its data: the server
-    struct peri_work *work; ///< NULL: free
+/// A piece of policy's work, at a desk.
+struct peri_seat {
+    struct peri_desk desk;
+    struct peri_server *server;
+    struct peri_work *work; ///< while the desk is taken
 };
 
 /// Bytes read that can't be handled yet.
@@ -151,7 +153,6 @@ struct peri_server {
     uv_signal_t hangup;                     ///< has the certificates read anew
     struct peri_certificates *certificates; ///< NULL: no TLS
     struct peri_tls_loop *tls;              ///< NULL as well
-    uv_work_t pool;                         ///< nothing: has libuv begin its threads
     struct peri_watch *watch;               ///< of the scripts' folder; NULL: none
     struct peri_listener listeners[LISTENERS_MAX];
     size_t listener_count;
@@ -179,8 +180,8 @@ struct peri_server {
     bool turn_asked;
     struct peri_addresses uses; ///< what each address has
     size_t refusals;            ///< sessions that are turned away
-    struct peri_desk desks[WORKS_AT_ONCE];
-    struct peri_work *works, *last_work; ///< that wait for a desk, the first and the last
+    struct peri_seat seats[WORKS_AT_ONCE];
+    struct peri_work *works, *last_work; ///< that wait for a seat, the first and the last
     struct peri_wheel wheel;
     struct peri_event events[BATCH_EVENTS];
     uint8_t buffer[READ_BYTES];

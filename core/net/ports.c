@@ -154,32 +154,28 @@ static void port_turn_soon(void *self) {
 
 // Work on other threads -----------------------------------------------------------------------
 
-static void on_work(uv_work_t *request) {
-    const struct peri_desk *desk = PERI_CONTAINER(request, struct peri_desk, request);
-    desk->work->run(desk->work);
+static void on_work(void *arg) {
+    const struct peri_seat *seat = arg;
+    seat->work->run(seat->work);
 }
 
 static void seat_works(struct peri_server *server);
 
-static void on_worked(uv_work_t *request, int status) {
-    struct peri_desk *desk = PERI_CONTAINER(request, struct peri_desk, request);
-    struct peri_server *server = request->data;
-    struct peri_work *work = desk->work;
-    (void)status; // nothing is ever cancelled
-    desk->work = NULL;
+static void on_worked(void *arg) {
+    struct peri_seat *seat = arg;
+    struct peri_work *work = seat->work;
     work->done(work);
-    seat_works(server);
+    seat_works(seat->server);
 }
 
 /// Gives free desks to what waits.
 static void seat_works(struct peri_server *server) {
     for (size_t i = 0; i < WORKS_AT_ONCE && server->works; i++) {
-        struct peri_desk *desk = &server->desks[i];
-        if (!desk->work) {
-            desk->work = server->works;
-            server->works = desk->work->next_;
-            desk->request.data = server;
-            (void)uv_queue_work(&server->loop, &desk->request, on_work, on_worked);
+        struct peri_seat *seat = &server->seats[i];
+        if (!peri_desk_is_taken(&seat->desk)) {
+            seat->work = server->works;
+            server->works = seat->work->next_;
+            peri_desk_take(&seat->desk, on_work, on_worked, seat);
         }
     }
 }
@@ -198,7 +194,7 @@ static void port_work(void *self, struct peri_work *work) {
 
 static bool is_working(const struct peri_server *server) {
     for (size_t i = 0; i < WORKS_AT_ONCE; i++) {
-        if (server->desks[i].work) {
+        if (peri_desk_is_taken(&server->seats[i].desk)) {
             return true;
         }
     }

@@ -151,10 +151,6 @@ void peri_server_stop(struct peri_server *server) {
     }
 }
 
-static void do_nothing(uv_work_t *work) {
-    (void)work;
-}
-
 static sigset_t signals_of_end(void) {
     sigset_t signals;
     (void)sigemptyset(&signals);
@@ -162,14 +158,6 @@ static sigset_t signals_of_end(void) {
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGHUP);
     return signals;
-}
-
-/// The pool's threads begin with these signals blocked: they are the loop's, until the very end.
-static void begin_pool(struct peri_server *server) {
-    sigset_t signals = signals_of_end(), before;
-    (void)pthread_sigmask(SIG_BLOCK, &signals, &before);
-    (void)uv_queue_work(&server->loop, &server->pool, do_nothing, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 struct peri_server *peri_server_new(const struct peri_server_options *options) {
@@ -209,8 +197,11 @@ struct peri_server *peri_server_new(const struct peri_server_options *options) {
     }
     (void)uv_signal_init(&server->loop, &server->hangup);
     server->hangup.data = server;
+    for (size_t i = 0; i < WORKS_AT_ONCE; i++) {
+        peri_desk_open(&server->seats[i].desk, &server->loop);
+        server->seats[i].server = server;
+    }
     peri_wheel_init(&server->wheel, peri_server_now(server));
-    begin_pool(server);
     (void)signal(SIGPIPE, SIG_IGN);
     struct peri_ports ports = peri_server_ports(server);
     peri_hub_set_ports(server->hub, &ports);

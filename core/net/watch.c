@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "net/desk.h"
 #include "net/survey.h"
 
 enum {
@@ -32,10 +33,10 @@ struct peri_watch {
     struct peri_watch_options options;
     uv_loop_t *loop;
     uv_timer_t settle, period;
-    uv_work_t work;
-    size_t uses; ///< by libuv: two timers and the work
+    struct peri_desk desk;
+    size_t uses; ///< by libuv: two timers and the desk
 
-    // The pool's while is_looking.
+    // The other thread's while the desk is taken.
     struct peri_survey survey;
     int status;
     uint64_t took_ms;
@@ -47,9 +48,8 @@ struct peri_watch {
     uint64_t began_ms; ///< the span
     int repeats;
     bool in_span;
-    bool is_certain; ///< an event in it was of a script: told whatever the digest says
-    bool is_untold;  ///< it began with a look: ends when two looks are the same
-    bool is_looking;
+    bool is_certain;  ///< an event in it was of a script: told whatever the digest says
+    bool is_untold;   ///< it began with a look: ends when two looks are the same
     bool is_wanted;   ///< another look, behind this one
     bool is_due;      ///< the next look ends the span
     bool ends_span;   ///< this look does
@@ -211,9 +211,8 @@ static size_t rewatch(struct peri_watch *watch) {
 
 // Looks --------------------------------------------------------------------------------------
 
-static void on_timer_closed(uv_handle_t *handle);
-
-static void release(struct peri_watch *watch) {
+static void on_handle_closed(uv_handle_t *handle) {
+    struct peri_watch *watch = handle->data;
     if (--watch->uses == 0) {
         peri_survey_deinit(&watch->survey);
         peri_map_deinit(&watch->watched);
@@ -221,18 +220,11 @@ static void release(struct peri_watch *watch) {
     }
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
-    release(handle->data);
-}
-
-static void take(struct peri_watch *watch) {
+static void take(void *arg) {
+    struct peri_watch *watch = arg;
     uint64_t began = uv_hrtime();
     watch->status = peri_survey_take(&watch->survey, watch->options.dir);
     watch->took_ms = (uv_hrtime() - began) / 1000000;
-}
-
-static void on_work(uv_work_t *work) {
-    take(work->data);
 }
 
 /// What the last look found and no event has told: libuv may have lost what it watches.
@@ -285,14 +277,9 @@ static void await_period(struct peri_watch *watch) {
     }
 }
 
-static void on_looked(uv_work_t *work, int cancelled) {
-    struct peri_watch *watch = work->data;
-    watch->is_looking = false;
-    if (watch->is_closing) {
-        release(watch);
-        return;
-    }
-    size_t added = cancelled == 0 && watch->status == PERI_OK ? rewatch(watch) : 0;
+static void on_looked(void *arg) {
+    struct peri_watch *watch = arg;
+    size_t added = watch->status == PERI_OK ? rewatch(watch) : 0;
     bool repeats = added > 0 && watch->repeats++ < REPEATS;
     if (repeats) { // something may have happened there before it was watched
         watch->is_due |= watch->ends_span;
@@ -313,9 +300,9 @@ static void on_looked(uv_work_t *work, int cancelled) {
     }
 }
 
-/// Takes a look on a thread of the pool, or another one once this is taken.
+/// Takes a look on another thread, or one more once this is taken.
 static void look(struct peri_watch *watch) {
-    if (watch->is_looking) {
+    if (peri_desk_is_taken(&watch->desk)) {
         watch->is_wanted = true;
         return;
     }
@@ -324,9 +311,7 @@ static void look(struct peri_watch *watch) {
     watch->was_certain = watch->is_due && watch->is_certain;
     watch->is_certain &= !watch->is_due;
     watch->is_due = false;
-    if (uv_queue_work(watch->loop, &watch->work, on_work, on_looked) == 0) {
-        watch->is_looking = true;
-    }
+    peri_desk_take(&watch->desk, take, on_looked, watch);
 }
 
 struct peri_watch *peri_watch_new(uv_loop_t *loop, const struct peri_watch_options *options) {
@@ -336,10 +321,11 @@ struct peri_watch *peri_watch_new(uv_loop_t *loop, const struct peri_watch_optio
     }
     watch->options = *options;
     watch->loop = loop;
-    watch->uses = 2;
+    watch->uses = 3;
+    peri_desk_open(&watch->desk, loop);
     (void)uv_timer_init(loop, &watch->settle);
     (void)uv_timer_init(loop, &watch->period);
-    watch->settle.data = watch->period.data = watch->work.data = watch;
+    watch->settle.data = watch->period.data = watch;
     for (int i = 0; i <= REPEATS; i++) {
         take(watch);
         if (watch->status != PERI_OK || rewatch(watch) == 0) {
@@ -360,10 +346,7 @@ void peri_watch_close(struct peri_watch *watch) {
     for (size_t cursor = 0; (watched = peri_map_next(&watch->watched, &cursor));) {
         drop(watched);
     }
-    uv_close((uv_handle_t *)&watch->settle, on_timer_closed);
-    uv_close((uv_handle_t *)&watch->period, on_timer_closed);
-    if (watch->is_looking) {
-        watch->uses++;
-        (void)uv_cancel((uv_req_t *)&watch->work); // when it has begun, it is waited for
-    }
+    uv_close((uv_handle_t *)&watch->settle, on_handle_closed);
+    uv_close((uv_handle_t *)&watch->period, on_handle_closed);
+    peri_desk_close(&watch->desk, on_handle_closed, watch);
 }

@@ -192,6 +192,7 @@ static void nap(const struct peri_watchdog *dog) {
 
 static void *watch_over(void *arg) {
     struct peri_watchdog *dog = arg;
+    peri_log_stand_apart(); // it needs nothing else, and sockets are cheaper for one thread
     while (!atomic_load(&dog->ends)) {
         nap(dog);
         (void)pthread_mutex_lock(&dog->lock);
@@ -259,7 +260,7 @@ void peri_watchdog_free(struct peri_watchdog *dog) {
 
 void peri_watchdog_join(struct peri_watchdog *dog) {
     struct peri_watch *watch = &peri_watch;
-    if (!dog) {
+    if (!dog || watch->joined_++ > 0) {
         return;
     }
     sigset_t ours;
@@ -276,7 +277,7 @@ void peri_watchdog_join(struct peri_watchdog *dog) {
 }
 
 void peri_watchdog_leave(struct peri_watchdog *dog) {
-    if (dog) {
+    if (dog && --peri_watch.joined_ == 0) {
         (void)pthread_mutex_lock(&dog->lock);
         peri_list_remove(&peri_watch.link_);
         (void)pthread_mutex_unlock(&dog->lock);

@@ -42,6 +42,7 @@ struct peri_watch {
     char handler_[32];              ///< who it is, for the watchdog: copied when it is to stop
     char script_[96];
     _Atomic uint64_t named_; ///< the entry that those are about
+    unsigned joined_;        ///< how often, less how often it left
 
     // Of the watchdog, under its lock.
     struct peri_list link_;
@@ -65,7 +66,8 @@ void peri_watchdog_set(struct peri_watchdog *dog, const struct peri_limits *limi
 /// Ends the thread. Nobody is watched any more.
 void peri_watchdog_free(struct peri_watchdog *dog); ///< NULL does nothing
 
-/// The calling thread is watched from here until peri_watchdog_leave: it may enter Lua. Cannot fail.
+/// The calling thread is watched from here until it has left as often as it joined: it may enter Lua.
+/// Cannot fail.
 /// @param dog NULL does nothing, here and there
 void peri_watchdog_join(struct peri_watchdog *dog);
 void peri_watchdog_leave(struct peri_watchdog *dog);

@@ -127,6 +127,31 @@ def test_a_standard_descriptor_that_is_closed_is_no_sockets(folder, closed):
         process.wait()
 
 
+def who_has_sockets(pid: int) -> list[int]:
+    """The threads in whose table of descriptors there is one."""
+    having = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            places = [str(fd.readlink()) for fd in (task / "fd").iterdir()]
+        except FileNotFoundError:
+            continue  # a thread that looks at the folder comes and goes
+        if any(place.startswith("socket:") for place in places):
+            having.append(int(task.name))
+    return having
+
+
+def test_the_loop_alone_has_sockets(serve):
+    """Where two threads have them, the kernel counts who uses one, at each call."""
+    host = serve({"echo.lua": ECHO})
+    pid = host.process.pid
+    with Client(host.port) as client:
+        assert client.upgrade("/echo").status == 101
+        end = time.monotonic() + START_S
+        while (having := who_has_sockets(pid)) != [pid] and time.monotonic() < end:
+            time.sleep(0.02)
+        assert having == [pid]
+
+
 def test_a_missing_folder_is_one_line_and_1(run, tmp_path):
     status, _, err = run("serve", str(tmp_path / "nowhere"))
     assert status == 1 and err.count("\n") == 1 and "nowhere" in err

@@ -30,7 +30,7 @@ def instructions(
     env: dict[str, str] | None = None,
 ) -> list[int]:
     """What each thread of a host ran that served that folder, from its start to its end: first the
-    loop's, on which all scripts run, then the watchdog's and those of its pool.
+    loop's, on which all scripts run, then the watchdog's and those that worked for it.
 
     @param use  what is asked of the host; its clients are gone when it returns
     @param env  the variables that the host has, and no other; else it has ours

@@ -1,7 +1,9 @@
 // The log as its callers see it: levels, what a line holds, repeats, and a reader who stops.
 #include "base/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,6 +147,42 @@ static void without_memory_a_line_is_whole(void **state) {
     close(pipe_[1]);
 }
 
+/// A pipe's two ends that this thread's has no more, and where the log goes.
+static void *log_apart(void *arg) {
+    const int *fds = arg;
+    peri_log_stand_apart();
+    peri_log(PERI_LOG_INFO, "from afar");
+    return fcntl(fds[0], F_GETFD) < 0 && errno == EBADF && fcntl(STDERR_FILENO, F_GETFD) >= 0
+               ? arg
+               : NULL;
+}
+
+static void who_stands_apart_has_the_logs_descriptor_alone(void **state) {
+    (void)state;
+    int pipe_[2], other[2];
+    char text[200];
+    void *apart = NULL;
+    pthread_t thread;
+    assert_int_equal(pipe(pipe_), 0);
+    assert_int_equal(pipe(other), 0);
+    peri_log_set_sink(NULL, NULL);
+    peri_log_set_output(pipe_[1]);
+    assert_int_equal(pthread_create(&thread, NULL, log_apart, other), 0);
+    assert_int_equal(pthread_join(thread, &apart), 0);
+    ssize_t n = read(pipe_[0], text, sizeof text - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_non_null(strstr(text, "level=info msg=\"from afar\"\n"));
+    assert_true(fcntl(other[0], F_GETFD) >= 0); // still the others'
+    assert_ptr_equal(apart, other);
+    peri_log_end();
+    peri_log_set_output(STDERR_FILENO);
+    for (int i = 0; i < 2; i++) {
+        close(pipe_[i]);
+        close(other[i]);
+    }
+}
+
 static size_t count_lines(const char *words) {
     assert_int_equal(peri_buffer_append(&lines, "", 1), PERI_OK);
     size_t n = 0;
@@ -278,6 +316,8 @@ int main(void) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_key_cannot_forge_anything_either, set_up, tear_down),
         cmocka_unit_test_setup_teardown(plain_text_is_cut_at_1_kib, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_stands_apart_has_the_logs_descriptor_alone, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(without_memory_a_line_is_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(repeats_are_counted_and_the_last_count_is_said_at_the_end,
                                         set_up, tear_down),

@@ -1,5 +1,6 @@
 // ports.work on a real loop: what runs elsewhere, in which order it is done, and that the host's end
 // waits for it.
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -21,12 +22,16 @@ static struct peri_server *server;
 static struct peri_limits limits;
 static struct piece pieces[WORKS];
 static atomic_int running, most;
-static size_t done_count, stop_at, cuts;
+static size_t done_count, stop_at, cuts, threads_before;
+static bool here; ///< no other thread can be had
+static _Atomic bool in_handler;
+static pthread_t loop_thread;
 static struct peri_str heard;
 
 static void run(struct peri_work *work) {
     struct piece *piece = (struct piece *)work;
     int now = atomic_fetch_add(&running, 1) + 1, seen = atomic_load(&most);
+    assert_false(in_handler && pthread_equal(pthread_self(), loop_thread));
     while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now)) {
     }
     const struct timespec while_ = {.tv_nsec = 2000000};
@@ -44,7 +49,7 @@ static void done(struct peri_work *work) {
     struct piece *piece = (struct piece *)work;
     assert_true(piece->ran);
     assert_false(piece->done);
-    assert_false(pthread_equal(piece->ran_on, pthread_self()));
+    assert_int_equal(pthread_equal(piece->ran_on, pthread_self()) != 0, here);
     piece->done = true;
     done_count++;
     if (piece->then) {
@@ -64,10 +69,13 @@ static void ask_for(size_t first, size_t n) {
 
 static void begin(void *self) {
     (void)self;
+    in_handler = true;
+    loop_thread = pthread_self();
     ask_for(0, stop_at > 0 ? stop_at : WORKS - 1);
     if (stop_at == 0) { // in their midst
         peri_server_stop(server);
     }
+    in_handler = false;
 }
 
 static void note_cut(void *arg) {
@@ -78,6 +86,17 @@ static void note_cut(void *arg) {
 static void note_news(void *arg, const struct peri_news *news) {
     assert_ptr_equal(arg, &heard);
     heard = news->script;
+}
+
+static size_t thread_count(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    size_t n = 0;
+    assert_non_null(tasks);
+    for (struct dirent *task; (task = readdir(tasks));) {
+        n += task->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return n;
 }
 
 static int set_up(void **state) {
@@ -93,6 +112,8 @@ static int set_up(void **state) {
     peri_hub_set_policy(hub, &policy);
     memset(pieces, 0, sizeof pieces);
     done_count = stop_at = cuts = 0;
+    threads_before = thread_count();
+    here = false;
     atomic_store(&most, 0);
     assert_int_equal(peri_server_start(server), PERI_OK);
     ports()->wake_at(ports()->self, 1); // begin() is called once the loop runs
@@ -112,6 +133,32 @@ static void work_runs_on_other_threads_a_few_at_a_time(void **state) {
     peri_server_run(server);
     assert_int_equal(done_count, WORKS);
     assert_in_range(atomic_load(&most), 1, 4);
+}
+
+/// One that has just ended may still be listed.
+static void a_thread_ends_with_its_work(void **state) {
+    (void)state;
+    stop_at = WORKS;
+    peri_server_run(server);
+    const struct timespec while_ = {.tv_nsec = 1000000};
+    for (int i = 0; i < 5000 && thread_count() > threads_before; i++) {
+        nanosleep(&while_, NULL);
+    }
+    assert_int_equal(thread_count(), threads_before);
+}
+
+static void without_a_thread_work_is_done_all_the_same(void **state) {
+    (void)state;
+    pthread_attr_t before, huge;
+    assert_int_equal(pthread_getattr_default_np(&before), 0);
+    assert_int_equal(pthread_attr_init(&huge), 0);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 46), 0); // none is granted that
+    assert_int_equal(pthread_setattr_default_np(&huge), 0);
+    stop_at = WORKS;
+    here = true;
+    peri_server_run(server);
+    assert_int_equal(pthread_setattr_default_np(&before), 0);
+    assert_int_equal(done_count, WORKS);
 }
 
 static void the_end_waits_for_work_and_for_what_it_leads_to(void **state) {
@@ -138,6 +185,9 @@ static void news_reach_the_listener(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(work_runs_on_other_threads_a_few_at_a_time, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_ends_with_its_work, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_a_thread_work_is_done_all_the_same, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_end_waits_for_work_and_for_what_it_leads_to, set_up,
                                         tear_down),

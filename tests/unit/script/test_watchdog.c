@@ -163,6 +163,17 @@ static void what_takes_long_and_ends_is_said(void **state) {
     assert_true(was_said("over handler_warn_s"));
 }
 
+static void who_joins_twice_is_watched_until_the_second_leave(void **state) {
+    (void)state;
+    struct peri_vm *vm = open_vm();
+    peri_watchdog_join(dog);
+    peri_watchdog_join(dog);
+    peri_watchdog_leave(dog);
+    assert_false(ends(vm, SPIN));
+    peri_watchdog_leave(dog);
+    peri_vm_free(vm);
+}
+
 struct worker {
     pthread_t thread;
     int number, stopped, ended;
@@ -219,6 +230,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_coroutine_that_waited_meanwhile_goes_on_later, start_dog,
                                         stop_dog),
         cmocka_unit_test_setup_teardown(what_takes_long_and_ends_is_said, start_dog, stop_dog),
+        cmocka_unit_test_setup_teardown(who_joins_twice_is_watched_until_the_second_leave,
+                                        start_dog, stop_dog),
         cmocka_unit_test_setup_teardown(of_several_threads_those_are_stopped_that_do_not_end,
                                         start_dog, stop_dog),
         cmocka_unit_test_setup_teardown(nobody_is_watched_without_one, start_dog, stop_dog),
