@@ -207,7 +207,7 @@ struct peri_hub {
     bool iterating;         ///< they may not: one is being walked
     bool flushing;
     bool remarked; ///< while flushing, a dirty one was marked anew
-    bool freeing; ///< the hub is being freed: policy is not called any more
+    bool freeing;  ///< the hub is being freed: policy is not called any more
 };
 
 /// @return NULL: the slot is free

@@ -386,17 +386,21 @@ static bool in_one_piece(const struct peri_room_frame *frames, uint32_t n, bool 
     return one;
 }
 
-/// Writes what is behind in a room straight from the room's block, past the outbox, for a connection
-/// that has nothing else waiting: where no limit or slow policy has a say. What the socket refuses is
-/// queued.
+/// Is no frame of the room larger than may wait for a connection of that script?
+static bool fit(const struct peri_hub *hub, const struct peri_room *room, uint32_t script) {
+    return room->gathered->largest <= peri_limits_outbox_hard(peri_hub_limits_of(hub, script));
+}
+
+/// Writes what is behind in a room, whose frames fit, straight from the room's block, past the outbox:
+/// for a connection that has nothing else waiting, where no slow policy has a say. What the socket
+/// refuses is queued.
 /// @return false: it is to be taken
 static bool write_past(struct peri_hub *hub, struct peri_conn *conn, struct peri_behind in) {
     struct peri_gathered *g = in.room->gathered;
     uint32_t from = in.m->cursor - in.room->base;
     uint32_t n = g->count - from;
     if (!peri_outbox_is_empty(&conn->outbox) || conn->outbox.blocked || !conn->transport ||
-        (g->latest && n > 1) ||
-        g->largest > peri_limits_outbox_hard(peri_hub_limits_of(hub, conn->script))) {
+        (g->latest && n > 1)) {
         return false;
     }
     const struct peri_room_frame *first = g->frames + from;
@@ -425,10 +429,10 @@ static bool write_past(struct peri_hub *hub, struct peri_conn *conn, struct peri
 }
 
 /// @param n     of how many rooms; with more than one they are in hub->merge
-/// @param write what has no need to wait for the flush may be written
+/// @param write there is one room, whose frames fit: what has no need to wait may be written
 static void settle_for(struct peri_hub *hub, struct peri_conn *conn, struct peri_behind last,
                        uint32_t n, bool write) {
-    if (n == 0 || (n == 1 && write && write_past(hub, conn, last))) {
+    if (n == 0 || (write && write_past(hub, conn, last))) {
         return;
     }
     bool open = n == 1 ? take(hub, conn, last, UINT64_MAX) : take_merged(hub, conn, n);
@@ -444,7 +448,7 @@ static void settle_rooms(struct peri_hub *hub, struct peri_conn *conn, bool writ
     for (struct peri_joined *joined = conn->all.next; joined; joined = joined->m.next) {
         note_behind(hub, &last, &n, (struct peri_behind){&joined->m, joined->room});
     }
-    settle_for(hub, conn, last, n, write);
+    settle_for(hub, conn, last, n, write && n == 1 && fit(hub, last.room, conn->script));
 }
 
 void peri_settle(struct peri_hub *hub, struct peri_conn *conn) {
@@ -470,6 +474,8 @@ static void prefetch_members(const struct peri_room *room, uint32_t i) {
 
 static void settle_members(struct peri_hub *hub, struct peri_room *room) {
     bool single = hub->active_count == 1;
+    bool write = false;
+    uint32_t script = PERI_SHARED; // of the last one; no connection's
     for (uint32_t i = 0; i < room->member_end; i++) {
         struct peri_membership *m = room->members[i];
         prefetch_members(room, i);
@@ -478,7 +484,9 @@ static void settle_members(struct peri_hub *hub, struct peri_room *room) {
         }
         struct peri_conn *conn = peri_member_of(room, m);
         if (single) {
-            settle_for(hub, conn, (struct peri_behind){m, room}, 1, true);
+            write = conn->script == script ? write : fit(hub, room, conn->script);
+            script = conn->script;
+            settle_for(hub, conn, (struct peri_behind){m, room}, 1, write);
         } else {
             settle_rooms(hub, conn, true);
         }

@@ -356,13 +356,18 @@ void peri_session_want_turn(struct peri_session *session) {
     server->last_turn = session;
 }
 
+/// Is there a limit to how long it may take nothing? A connection whose socket is not full takes all.
+static bool may_stall(const struct peri_session *session) {
+    return session->want_write || session->ended || session->stage != SESSION_WS;
+}
+
 /// @return n if they were taken, 0 if the socket has failed
 static size_t note_sent(struct peri_session *session, int rc, size_t n) {
     if (rc != PERI_OK) {
         fail_socket(session);
         return 0;
     }
-    if (n > 0) {
+    if (n > 0 && may_stall(session)) {
         session->taken = peri_server_since_now(session->server);
     }
     return n;

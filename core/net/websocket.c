@@ -155,8 +155,8 @@ void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
     struct peri_hub *hub = session->server->hub;
     struct peri_outbox *outbox = peri_conn_outbox(conn);
     bool was_blocked = session->want_write;
-    session->want_write = false;
-    while (!peri_outbox_is_empty(outbox)) {
+    bool blocked = false;
+    while (!blocked && !peri_outbox_is_empty(outbox)) {
         if (session->dead) { // swallowed, so that nothing waits for it to drain
             peri_hub_written(hub, conn, outbox->bytes, false);
             break;
@@ -172,18 +172,14 @@ void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
         if (session->dead) {
             continue;
         }
-        bool full = taken < offered || peri_stream_is_full(&session->stream);
-        peri_hub_written(hub, conn, taken, full);
-        if (full) {
-            session->want_write = true;
-            break;
-        }
+        blocked = taken < offered || peri_stream_is_full(&session->stream);
+        peri_hub_written(hub, conn, taken, blocked);
     }
-    if (!session->dead && !session->want_write &&
-        !(write_head(session) && peri_session_flush(session))) {
-        session->want_write = true;
+    if (!session->dead && !blocked) {
+        blocked = !(write_head(session) && peri_session_flush(session));
     }
-    if (session->want_write) {
+    session->want_write = blocked;
+    if (blocked) {
         peri_session_note_full(session);
         if (!was_blocked) {
             session->taken = peri_server_since_now(session->server);
