@@ -349,6 +349,9 @@ void peri_server_free(struct peri_server *server) {
     peri_listener_close(server);
     peri_control_close(server);
     peri_watch_close(server->watch);
+    for (size_t i = 0; i < WORKS_AT_ONCE; i++) {
+        peri_desk_close(&server->seats[i].desk, NULL, NULL);
+    }
     peri_poller_close(&server->poller);
     uv_walk(&server->loop, close_handle, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);

@@ -173,6 +173,17 @@ static void the_end_waits_for_work_and_for_what_it_leads_to(void **state) {
     assert_true(cuts > 0);
 }
 
+static void a_server_that_never_ran_waits_for_work_that_has_begun(void **state) {
+    (void)state;
+    ask_for(0, 3);
+    peri_hub_free(hub);
+    peri_server_free(server);
+    hub = NULL;
+    server = NULL;
+    assert_true(pieces[0].ran && pieces[1].ran);
+    assert_int_equal(done_count, 0); // who asked may be gone
+}
+
 static void news_reach_the_listener(void **state) {
     (void)state;
     stop_at = 1;
@@ -191,6 +202,8 @@ int main(void) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_end_waits_for_work_and_for_what_it_leads_to, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_server_that_never_ran_waits_for_work_that_has_begun,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(news_reach_the_listener, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
