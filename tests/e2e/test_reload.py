@@ -365,7 +365,7 @@ LOOPS = "function script.message(conn, text) while true do end end return script
 
 @pytest.mark.parametrize("bad", [RAISES, LOOPS])
 def test_what_comes_after_the_third_error_waits_for_the_rules_before(rules, bad):
-    r = rules(STATE + ANSWER, "--limit=handler_stop_s=0.3")
+    r = rules(STATE + ANSWER, "--limit=handler_stop_s=0.1")
     with ExitStack() as stack:
         clients = [stack.enter_context(r.host.client("/a")) for _ in range(8)]
         for client in clients:
