@@ -77,10 +77,9 @@ void peri_hub_mark_dirty(struct peri_hub *hub, struct peri_conn *conn) {
     if (!peri_conn_wants_flush(conn)) {
         return;
     }
+    assert(!hub->flushing); // the list is being written
     conn->unwritten = true;
-    if (hub->flushing) {
-        hub->remarked = true; // it is in the list that is being written
-    } else if (!conn->dirty) {
+    if (!conn->dirty) {
         conn->dirty = true;
         assert(hub->dirty_count < hub->dirty_cap);
         hub->dirty[hub->dirty_count++] = conn;
@@ -129,9 +128,7 @@ bool peri_hub_watch_limits(struct peri_hub *hub, struct peri_conn *conn) {
 void peri_hub_written(struct peri_hub *hub, struct peri_conn *conn, size_t bytes, bool blocked) {
     peri_outbox_consume(&conn->outbox, bytes);
     conn->outbox.blocked = blocked && conn->outbox.bytes > 0;
-    if (!blocked) {
-        peri_hub_mark_dirty(hub, conn);
-    } else if (conn->corked) {
+    if (blocked && conn->corked) {
         peri_conn_unshare(hub, conn, TAG_DIRECT);
     }
     (void)peri_hub_watch_limits(hub, conn);
@@ -230,20 +227,9 @@ static void flush_dirty(struct peri_hub *hub) {
         hub->ports.flush(hub->ports.self, hub->dirty, n);
         hub->flushing = false;
     }
-    if (hub->remarked) { // written in part without being blocked: they stay in the list
-        hub->remarked = false;
-        for (uint32_t i = 0; i < n; i++) {
-            struct peri_conn *conn = hub->dirty[i];
-            if (conn->unwritten) {
-                conn->dirty = true;
-                hub->dirty[hub->dirty_count++] = conn;
-            }
-        }
-    }
 }
 
 void peri_hub_flush(struct peri_hub *hub) {
-    hub->untried = 0;
     // Who was sent something goes first, and has what its rooms have for it in the same write.
     for (uint32_t i = 0; hub->active && i < hub->dirty_count; i++) {
         peri_settle(hub, hub->dirty[i]);
@@ -253,6 +239,7 @@ void peri_hub_flush(struct peri_hub *hub) {
         peri_settle_all(hub);
         flush_dirty(hub);
     }
+    hub->untried = 0;
     keep_under_total(hub);
 }
 

@@ -96,7 +96,7 @@ void peri_hub_gone_quiet(struct peri_hub *hub, peri_key key);
 /// the connection (PERI_END_LOST) if nothing did before.
 void peri_hub_detach(struct peri_hub *hub, peri_key key);
 
-/// Reports a write from within ports.flush, or when the socket is writable again.
+/// Reports a write: from within ports.flush, or when the socket is writable again.
 /// @param blocked the socket took less than was offered
 void peri_hub_written(struct peri_hub *hub, struct peri_conn *conn, size_t bytes, bool blocked);
 

@@ -206,8 +206,7 @@ struct peri_hub {
     bool resting;           ///< no handler runs: member arrays may be compacted
     bool iterating;         ///< they may not: one is being walked
     bool flushing;
-    bool remarked; ///< while flushing, a dirty one was marked anew
-    bool freeing;  ///< the hub is being freed: policy is not called any more
+    bool freeing; ///< the hub is being freed: policy is not called any more
 };
 
 /// @return NULL: the slot is free

@@ -54,12 +54,14 @@ struct peri_ports {
     /// The `request` handler gave no value: go on as if the script had none. @return as accept
     int (*decline)(void *self, uint64_t exchange);
 
-    /// Writes each connection's outbox, by peri_outbox_peek, and reports by peri_hub_written. Only
-    /// marks a connection whose socket failed.
+    /// Writes each connection's outbox, by peri_outbox_peek, until it is empty or the socket takes
+    /// no more, and reports by peri_hub_written. Only marks a connection whose socket failed, and
+    /// takes what it has: nothing waits for it.
     void (*flush)(void *self, struct peri_conn *const *conns, size_t n);
 
     /// Writes straight to a connection's socket, whose outbox is empty and not blocked. Reports nothing.
-    /// @return bytes taken, 0 when it would block or failed (then marked, and found by net itself)
+    /// @return bytes taken: fewer than were offered when it would block; all where the socket has
+    ///         failed, which is marked and found by net itself
     size_t (*write)(void *self, void *transport, const struct iovec *iov, int n);
 
     /// The hub takes input of this connection again (peri_hub_input_room is not 0).
@@ -74,7 +76,7 @@ struct peri_ports {
     void (*turn_soon)(void *self);
 
     /// Runs the work elsewhere; what is given first begins first. Can't fail. `done` is called in any
-    /// case, at the host's end too: that waits for it.
+    /// case, at the host's end too: that waits for it. (Not where the loop never ran.)
     void (*work)(void *self, struct peri_work *work);
 
     /// Rules have changed, or failed to: for pages in development and for commands that wait. The

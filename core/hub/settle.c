@@ -1,6 +1,7 @@
 // Broadcasts. A room gathers the frames of a turn once for all its members; to settle a member is
-// to move into its outbox what its rooms have gathered since it was last settled, in the order of
-// the hub's running number. Limits and slow policies act there.
+// to give it what its rooms have gathered since it was last settled, in the order of the hub's
+// running number: into its outbox, where limits and slow policies act, or, where nothing waits,
+// straight to its socket.
 #include <assert.h>
 
 #include "base/alloc.h"

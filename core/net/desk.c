@@ -14,23 +14,36 @@ static void *work(void *arg) {
     return NULL;
 }
 
-/// The work is over, or will be when this returns.
-static void finish(struct peri_desk *desk) {
+static void on_over(uv_async_t *async) {
+    struct peri_desk *desk = PERI_CONTAINER(async, struct peri_desk, over_);
+    if (!desk->is_taken_ || (desk->has_thread_ && !atomic_load(&desk->is_over_))) {
+        return;
+    }
     if (desk->has_thread_) {
         (void)pthread_join(desk->thread_, NULL);
     } else {
         desk->run_(desk->arg_);
     }
     desk->is_taken_ = false;
+    uv_unref((uv_handle_t *)async);
+    desk->done_(desk->arg_);
 }
 
-static void on_over(uv_async_t *async) {
-    struct peri_desk *desk = PERI_CONTAINER(async, struct peri_desk, over_);
-    if (desk->is_taken_ && (!desk->has_thread_ || atomic_load(&desk->is_over_))) {
-        finish(desk);
-        uv_unref((uv_handle_t *)async);
-        desk->done_(desk->arg_);
+/// With the stack that the loop's thread has as a rule: scripts are compiled and run there. The
+/// system's default may be a tenth of it.
+static bool begin(struct peri_desk *desk) {
+    enum { STACK_BYTES = 8 * 1024 * 1024 };
+    pthread_attr_t attr;
+    size_t bytes;
+    if (pthread_getattr_default_np(&attr) != 0) {
+        return false;
     }
+    if (pthread_attr_getstacksize(&attr, &bytes) == 0 && bytes < STACK_BYTES) {
+        (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    }
+    bool begun = pthread_create(&desk->thread_, &attr, work, desk) == 0;
+    (void)pthread_attr_destroy(&attr);
+    return begun;
 }
 
 /// All but those that a thread causes itself.
@@ -61,7 +74,7 @@ void peri_desk_take(struct peri_desk *desk, void (*run)(void *arg), void (*done)
     uv_ref((uv_handle_t *)&desk->over_);
     sigset_t signals = signals_of_others(), before; // they are the loop's
     (void)pthread_sigmask(SIG_BLOCK, &signals, &before);
-    desk->has_thread_ = pthread_create(&desk->thread_, NULL, work, desk) == 0;
+    desk->has_thread_ = begin(desk);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!desk->has_thread_) {
         peri_log(PERI_LOG_WARN, "no thread can be had: what it was for holds up all connections");
@@ -70,9 +83,10 @@ void peri_desk_take(struct peri_desk *desk, void (*run)(void *arg), void (*done)
 }
 
 void peri_desk_close(struct peri_desk *desk, uv_close_cb closed, void *arg) {
-    if (desk->is_taken_) {
-        finish(desk);
+    if (desk->is_taken_ && desk->has_thread_) {
+        (void)pthread_join(desk->thread_, NULL);
     }
+    desk->is_taken_ = false;
     desk->over_.data = arg;
     uv_close((uv_handle_t *)&desk->over_, closed);
 }

@@ -32,6 +32,6 @@ static inline bool peri_desk_is_taken(const struct peri_desk *desk) {
 void peri_desk_take(struct peri_desk *desk, void (*run)(void *arg), void (*done)(void *arg),
                     void *arg);
 
-/// Waits for what is done at it. `done` is not called any more.
+/// Waits for what a thread does at it; nothing begins, and `done` is not called, any more.
 /// @param closed as of uv_close, with a handle whose data is `arg`; may be NULL
 void peri_desk_close(struct peri_desk *desk, uv_close_cb closed, void *arg);

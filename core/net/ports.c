@@ -116,15 +116,21 @@ static void port_flush(void *self, struct peri_conn *const *conns, size_t n) {
 static size_t port_write(void *self, void *transport, const struct iovec *iov, int n) {
     (void)self;
     struct peri_session *session = transport;
-    if (session->dead || session->closing || session->want_write) {
-        return 0;
-    }
     size_t offered = 0;
     for (int i = 0; i < n; i++) {
         offered += iov[i].iov_len;
     }
+    if (session->dead || session->closing) {
+        return offered;
+    }
+    if (session->want_write) {
+        return 0;
+    }
     size_t taken = peri_session_send(session, iov, n, false);
-    if ((taken < offered || peri_stream_is_full(&session->stream)) && !session->dead) {
+    if (session->dead) {
+        return offered;
+    }
+    if (taken < offered || peri_stream_is_full(&session->stream)) {
         session->want_write = true;
         session->taken = peri_server_since_now(session->server);
         peri_session_note_full(session);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -22,6 +23,7 @@ struct peri_watchdog {
     pthread_t thread;
     pthread_mutex_t lock;
     struct peri_list watched;
+    sem_t stands_apart; ///< its thread does
     _Atomic uint64_t period_ns, stop_ns;
     atomic_bool ends, ended;
 };
@@ -193,6 +195,7 @@ static void nap(const struct peri_watchdog *dog) {
 static void *watch_over(void *arg) {
     struct peri_watchdog *dog = arg;
     peri_log_stand_apart(); // it needs nothing else, and sockets are cheaper for one thread
+    (void)sem_post(&dog->stands_apart);
     while (!atomic_load(&dog->ends)) {
         nap(dog);
         (void)pthread_mutex_lock(&dog->lock);
@@ -212,7 +215,8 @@ void peri_watchdog_set(struct peri_watchdog *dog, const struct peri_limits *limi
     atomic_store(&dog->stop_ns, limits->handler_stop_ms * 1000000);
 }
 
-/// Signals are for the other threads, but for ours, which wakes it up to end.
+/// Signals are for the other threads, but for ours, which wakes it up to end. It stands apart when this
+/// returns: a descriptor that others close meanwhile would stay open in its copy.
 static int start(struct peri_watchdog *dog) {
     sigset_t all, before;
     (void)sigfillset(&all);
@@ -222,7 +226,15 @@ static int start(struct peri_watchdog *dog) {
     }
     int rc = pthread_create(&dog->thread, NULL, watch_over, dog);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    while (rc == 0 && sem_wait(&dog->stands_apart) != 0) {
+    }
     return rc == 0 ? PERI_OK : PERI_E_SYSTEM;
+}
+
+static void free_all(struct peri_watchdog *dog) {
+    (void)pthread_mutex_destroy(&dog->lock);
+    (void)sem_destroy(&dog->stands_apart);
+    peri_free(dog);
 }
 
 struct peri_watchdog *peri_watchdog_new(const struct peri_limits *limits) {
@@ -233,11 +245,11 @@ struct peri_watchdog *peri_watchdog_new(const struct peri_limits *limits) {
     }
     (void)sigemptyset(&action.sa_mask);
     (void)pthread_mutex_init(&dog->lock, NULL);
+    (void)sem_init(&dog->stands_apart, 0, 0);
     peri_list_init(&dog->watched);
     peri_watchdog_set(dog, limits);
     if (sigaction(signal_number(), &action, NULL) != 0 || start(dog) != PERI_OK) {
-        (void)pthread_mutex_destroy(&dog->lock);
-        peri_free(dog);
+        free_all(dog);
         return NULL;
     }
     return dog;
@@ -254,8 +266,7 @@ void peri_watchdog_free(struct peri_watchdog *dog) {
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
     }
     (void)pthread_join(dog->thread, NULL);
-    (void)pthread_mutex_destroy(&dog->lock);
-    peri_free(dog);
+    free_all(dog);
 }
 
 void peri_watchdog_join(struct peri_watchdog *dog) {

@@ -145,6 +145,7 @@ def rules(serve, folder):
         def __init__(self, text: str, *flags: str):
             self.host = serve({"a.lua": text}, *flags)
             self.folder = folder({})
+            self.host.wait(self.said)
 
         def said(self) -> int:
             return self.host.count('msg="loaded') + self.host.count("not loaded")

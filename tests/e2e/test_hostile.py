@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -305,6 +306,35 @@ def test_a_reset_in_the_midst_of_frames_both_ways_costs_that_connection(feed, cu
         other.text("not touched")
         assert other.hear_text() == "not touched"
     check_closes(host, 1006, 1006)
+
+
+GONE = """
+local ws = require "ws"
+return {
+  message = function()
+    for _ = 1, 4 do ws.all:broadcast(("x"):rep(70000)) end
+  end,
+  drain = function() print "drains" end,
+  close = function(_, code) print("ended with " .. code) end,
+}
+"""
+
+
+def test_one_that_is_found_gone_by_a_broadcast_is_not_a_slow_one(serve):
+    host = serve({"gone.lua": GONE}, "--limit", "outbox_soft=64 KiB")
+    with host.client("/gone") as other:
+        gone = host.client("/gone")
+        host.signal(signal.SIGSTOP)  # so that the message is read first, and then the reset
+        try:
+            other.text("go")
+            gone.reset()
+        finally:
+            host.signal(signal.SIGCONT)
+        host.wait(lambda: host.count("ended with"))
+        assert 'msg="ended with 1006"' in host.text() and "drains" not in host.text()
+        assert "slow" not in host.text()
+        for _ in range(4):
+            assert other.hear_text() == "x" * 70000
 
 
 def test_the_vanished_are_noticed_by_their_missing_pongs(folder):

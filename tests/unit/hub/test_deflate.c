@@ -250,6 +250,28 @@ static void test_large_copies_for_contexts_do_not_add_up(void **state) {
     }
 }
 
+static void test_copies_for_contexts_are_written_and_count_no_more(void **state) {
+    (void)state;
+    char text[10000];
+    unsigned seed = 1;
+    for (size_t i = 0; i < sizeof text; i++) {
+        seed = seed * 1103515245 + 12345;
+        text[i] = (char)('a' + (seed >> 16) % 16); // to half of it: 300 KB for all
+    }
+    for (size_t i = 0; i < 60; i++) {
+        (void)connect_deflating(12, true);
+    }
+    say_all(peri_str(text, sizeof text));
+    turns();
+    unsigned before = world.peers[0].flushes;
+    for (int i = 0; i < 5; i++) {
+        say_all(peri_str(text, sizeof text));
+    }
+    assert_int_equal(world.peers[0].flushes, before); // nothing is too much for a turn yet
+    turns();
+    assert_int_equal(world.peers[0].flushes, before + 1);
+}
+
 static void test_what_a_slow_policy_leaves_out_is_in_no_context(void **state) {
     (void)state;
     world.script_limits[1].outbox_soft = 1000;
@@ -492,6 +514,7 @@ int main(void) {
         SMALL_TEST(test_only_small_messages_take_the_plain_way),
         SMALL_TEST(test_a_context_makes_what_repeats_shorter),
         SMALL_TEST(test_large_copies_for_contexts_do_not_add_up),
+        SMALL_TEST(test_copies_for_contexts_are_written_and_count_no_more),
         SMALL_TEST(test_what_a_slow_policy_leaves_out_is_in_no_context),
         SMALL_TEST(test_latest_gives_way_compressed_where_there_is_no_context),
         SMALL_TEST(test_limits_count_compressed_bytes),

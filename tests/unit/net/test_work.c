@@ -13,6 +13,7 @@ enum { WORKS = 40 };
 struct piece {
     struct peri_work work; ///< first
     pthread_t ran_on;
+    size_t stack_bytes;
     bool ran, done;
     struct piece *then; ///< to be asked for once this one is done
 };
@@ -28,6 +29,15 @@ static _Atomic bool in_handler;
 static pthread_t loop_thread;
 static struct peri_str heard;
 
+static size_t stack_of(pthread_t thread) {
+    pthread_attr_t attr;
+    size_t bytes = 0;
+    assert_int_equal(pthread_getattr_np(thread, &attr), 0);
+    assert_int_equal(pthread_attr_getstacksize(&attr, &bytes), 0);
+    assert_int_equal(pthread_attr_destroy(&attr), 0);
+    return bytes;
+}
+
 static void run(struct peri_work *work) {
     struct piece *piece = (struct piece *)work;
     int now = atomic_fetch_add(&running, 1) + 1, seen = atomic_load(&most);
@@ -37,6 +47,7 @@ static void run(struct peri_work *work) {
     const struct timespec while_ = {.tv_nsec = 2000000};
     nanosleep(&while_, NULL);
     piece->ran_on = pthread_self();
+    piece->stack_bytes = stack_of(piece->ran_on);
     piece->ran = true;
     atomic_fetch_sub(&running, 1);
 }
@@ -147,18 +158,29 @@ static void a_thread_ends_with_its_work(void **state) {
     assert_int_equal(thread_count(), threads_before);
 }
 
-static void without_a_thread_work_is_done_all_the_same(void **state) {
-    (void)state;
-    pthread_attr_t before, huge;
+/// All of the work, where a thread's stack is so large as a rule.
+static void run_with_stacks_of(size_t bytes) {
+    pthread_attr_t before, attr;
     assert_int_equal(pthread_getattr_default_np(&before), 0);
-    assert_int_equal(pthread_attr_init(&huge), 0);
-    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 46), 0); // none is granted that
-    assert_int_equal(pthread_setattr_default_np(&huge), 0);
+    assert_int_equal(pthread_attr_init(&attr), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attr, bytes), 0);
+    assert_int_equal(pthread_setattr_default_np(&attr), 0);
     stop_at = WORKS;
-    here = true;
     peri_server_run(server);
     assert_int_equal(pthread_setattr_default_np(&before), 0);
     assert_int_equal(done_count, WORKS);
+}
+
+static void a_thread_has_the_stack_that_a_script_may_need(void **state) {
+    (void)state;
+    run_with_stacks_of((size_t)128 * 1024);
+    assert_true(pieces[0].stack_bytes >= (size_t)8 * 1024 * 1024);
+}
+
+static void without_a_thread_work_is_done_all_the_same(void **state) {
+    (void)state;
+    here = true;
+    run_with_stacks_of((size_t)1 << 60); // none is granted that
 }
 
 static void the_end_waits_for_work_and_for_what_it_leads_to(void **state) {
@@ -198,6 +220,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(work_runs_on_other_threads_a_few_at_a_time, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_thread_ends_with_its_work, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_has_the_stack_that_a_script_may_need, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(without_a_thread_work_is_done_all_the_same, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_end_waits_for_work_and_for_what_it_leads_to, set_up,
