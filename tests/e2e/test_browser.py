@@ -159,7 +159,7 @@ def test_the_page_comes_back_by_itself_after_the_host_was_restarted(browsers):
             page.wait_for_state("online")
             page.wait_for_note("You are back, as ")
             assert not page.find("#notice").is_displayed()
-        assert sorted(pages[0].people()) == ["Ann", "Bo"]
+        wait_until(lambda: sorted(pages[0].people()) == ["Ann", "Bo"], "both are there")
         pages[0].find("#line").send_keys(Keys.ENTER)
         pages[1].wait_for_message("Ann", "not sent yet")
         for browser in browsers:  # a browser reports each try that failed, and nothing else

@@ -298,6 +298,7 @@ def test_a_try_that_gets_no_answer_ends(page, host):
     page.start()
     page.wait_for_event("message")
     page.js("link.close()")
+    page.wait_for_event("close")
     host.signal(signal.SIGSTOP)
     try:
         page.js("events.length = 0; note(connect('echo', { openTimeout: 100, firstDelay: 1 }))")

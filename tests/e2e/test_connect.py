@@ -184,7 +184,7 @@ def test_pings_are_sent_and_answered(connect):
             pass
 
     server = Server(serve)
-    assert connect("--ping=0.05", "--wait=forever", server.url) == (0, b"", "")
+    assert connect("--ping=1", "--wait=forever", server.url) == (0, b"", "")
     server.end()
     assert (PONG, b"are you") in heard
     pings = [payload for opcode, payload in heard if opcode == PING]

@@ -98,7 +98,8 @@ def test_a_page_hears_how_things_are_and_then_what_becomes_of_saves(serve, save)
         news = stream.news()
         assert (news["script"], news["what"], news["generation"]) == ("game", "done", 2)
         save("bad.lua", RULES)
-        assert (stream.news()["script"], host.count("level=error")) == ("bad", 4)
+        assert stream.news()["script"] == "bad"
+        host.wait_log("level=error", 4)
 
 
 def test_in_production_there_is_no_stream_and_the_client_is_as_it_ships(serve):
@@ -353,7 +354,10 @@ def test_a_page_that_nobody_sees_takes_no_connection(serve, browser):
         Object.defineProperty(document, "hidden", { value: arguments[0], configurable: true });
         document.dispatchEvent(new Event("visibilitychange"));"""
     browser.driver.execute_script(hide, True)
+    note = "document.querySelector('perigee-note')"
+    browser.driver.execute_script(f"{note}.removeAttribute('listens')")
     browser.driver.execute_script(hide, False)
+    page.wait_for_stream()
     seen = _sockets(host)
     browser.driver.execute_script(hide, True)
     host.wait(lambda: _sockets(host) < seen)

@@ -120,7 +120,9 @@ def test_what_fails_to_load_is_shown_too(serve):
         "needs.lua": 'require "broken"\nreturn {}\n',
         "lib/broken.lua": "local x = 1\nx = = 2\n",
     }
-    log = serve(files, "--log-format=short").log
+    host = serve(files, "--log-format=short")
+    host.wait(lambda: host.count("not loaded: its route answers 503") == 3)
+    log = host.log
     assert "    >    4 |   end," in below(log, "syntax.lua:4:")
     lines = below(log, "runs.lua:2:")
     assert '    >    2 | ws.rooom("x")' in lines

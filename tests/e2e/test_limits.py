@@ -218,7 +218,7 @@ def test_head_fields(limited):
 
 
 def test_head_s(limited):
-    host = limited(head_s=0.8)
+    host = limited(head_s=2.5)
     request = head("/s")
     with host.wire() as wire:
         wire.send(request[:20])
@@ -249,7 +249,7 @@ def test_body_bytes(limited, way):
 
 
 def test_body_s(limited):
-    host = limited(body_s=0.8)
+    host = limited(body_s=2.5)
     with host.wire() as wire:
         wire.send(head("/s", "POST", Content_Length=4), b"ab")
         time.sleep(0.2)
@@ -264,7 +264,7 @@ def test_body_s(limited):
 
 @pytest.mark.parametrize("way", ["flag", "script"])
 def test_handler_wait_s(limited, way):
-    host = limited(way, handler_wait_s=0.8)
+    host = limited(way, handler_wait_s=2.5)
     assert host.get("/s?sleep=0.1").status == 200
     host.client("/s?upgrade=0.1").socket.close()
     assert host.get("/s?sleep=30").status == 504
@@ -282,7 +282,7 @@ def test_response_bytes(limited, way):
 
 
 def test_keepalive_s(limited):
-    host = limited("flag", "--log-level=debug", keepalive_s=0.8)
+    host = limited("flag", "--log-level=debug", keepalive_s=2.5)
     with host.wire() as wire:
         for _ in range(2):
             assert wire.request("/s").status == 200
@@ -337,7 +337,7 @@ def test_fragments(limited, way):
 
 
 def test_ping_s_and_pong_s(limited):
-    host = limited(ping_s=0.3, pong_s=0.8)
+    host = limited(ping_s=0.3, pong_s=2.5)
     with host.client("/s") as client:
         for _ in range(2):  # an answer within pong_s, twice
             opcode, payload = client.hear()
@@ -351,7 +351,7 @@ def test_ping_s_and_pong_s(limited):
 
 
 def test_stall_s(limited):
-    host = limited(stall_s=0.8, outbox_hard="64 MiB", response_bytes="64 MiB")
+    host = limited(stall_s=2.5, outbox_hard="64 MiB", response_bytes="64 MiB")
     with Client(host.port, receive_buffer=8192) as client:
         assert client.upgrade("/s").status == 101
         fill(host, client, "fill 2000000")
@@ -473,7 +473,7 @@ def test_outbox_total_of_answers_that_nobody_takes(limited):
 
 
 def test_close_s(limited):
-    host = limited(close_s=0.8)
+    host = limited(close_s=2.5)
     with host.client("/s") as client:
         client.text("close")
         assert client.hear_close()[0] == 4000
@@ -639,7 +639,7 @@ def test_drain_s(limited):
 
 
 def test_drain_stop_s(limited):
-    host = limited("perigee.lua", drain_s=0, drain_stop_s=0.8, close_s=60)
+    host = limited("perigee.lua", drain_s=0, drain_stop_s=2.5, close_s=60)
     with host.client("/s") as client:
         host.signal()
         assert client.hear_close()[0] == 1001

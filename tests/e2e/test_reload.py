@@ -93,7 +93,7 @@ def test_what_data_cannot_keep_is_left_behind_and_said_once(rules):
         r.save(STATE + "-- 2\n" + ANSWER)
         for client in (one, two):
             assert ask(client, "return tostring(conn.data.f) .. conn.data.n") == "nil1"
-        assert r.host.count("conn.data.f can't be kept: a function") == 1
+        r.host.wait_log("conn.data.f can't be kept: a function")
 
 
 VERSION = """
@@ -172,7 +172,7 @@ def test_named_timers_stay_and_functions_end(rules):
     with r.host.client("/a") as client:
         ask(client, """
             kept.every = ws.every(0.05, "beat", { n = 3 }) kept.after = ws.after(60, "once")
-            ws.after(0.4, "once") ws.every(0.05, function() kept.fn = (kept.fn or 0) + 1 end)
+            ws.after(3, "once") ws.every(0.05, function() kept.fn = (kept.fn or 0) + 1 end)
             return 1""")  # fmt: skip
         said = r.save(STATE + TIMERS + "-- 2\n" + ANSWER)
         assert "3 timers kept, 1 timers ended that were functions" in said
@@ -191,12 +191,12 @@ def test_a_beat_declared_at_the_top_is_one_timer_over_reloads(rules):
     begun = time.monotonic()
     r = rules(declared + ANSWER, QUICK)
     with r.host.client("/a") as client:
-        saves = 0
-        while time.monotonic() < begun + 3:  # more often than it beats
+        saves, loaded = 0, time.monotonic()
+        while saves <= 6 or time.monotonic() < loaded + 3:  # more often than it beats
             saves += 1
             r.save(declared + f"-- {saves}\n" + ANSWER)
         beats = int(ask(client, "return kept.beats or 0"))
-        assert saves > 6 and beats >= 2, "each reload has begun it anew"
+        assert beats >= 2, "each reload has begun it anew"
         assert beats <= (time.monotonic() - begun) / 0.5, "doubled"
 
 
@@ -220,12 +220,12 @@ return script
 
 
 def test_a_handler_that_waits_finishes_and_events_behind_it_go_by_the_new_rules(rules):
-    r = rules(STATE + WAITS % "3", QUICK)
+    r = rules(STATE + WAITS % "4", QUICK)
     with r.host.client("/a") as client, r.host.client("/a") as other:
         assert ask(client) == "1 1"
         assert ask(client, "wait") == "waiting"
         client.text("behind")
-        r.save(STATE + "-- 2\n" + WAITS % "3")
+        r.save(STATE + "-- 2\n" + WAITS % "4")
         assert ask(other) == "2 1"
         assert client.hear_text() == "here 1"  # nobody had touched it elsewhere
         assert sorted([client.hear_text(), client.hear_text()]) == ["2 2", "later 2"]
@@ -239,11 +239,11 @@ def test_what_has_moved_raises_where_a_handler_waited(rules):
         conn:send "touched"
         elseif text == "wait" then""",
     )
-    r = rules(STATE + touching % "3", QUICK)
+    r = rules(STATE + touching % "4", QUICK)
     with r.host.client("/a") as client, r.host.client("/a") as other:
         assert ask(client) == "1 1"
         assert ask(client, "wait") == "waiting"
-        r.save(STATE + "-- 2\n" + touching % "3")
+        r.save(STATE + "-- 2\n" + touching % "4")
         assert ask(other, "touch") == "touched"
         assert "moved to generation 2 while this handler waited" in client.hear_text()
         assert client.hear_text() == "later 2"
@@ -283,7 +283,7 @@ return {
         if not found.walk then
           found.walk = key
           conn:send "waiting"
-          ws.sleep(3)
+          ws.sleep(4)
         end
       end
     end)
@@ -323,7 +323,10 @@ def test_data_of_an_upgrade_that_waited_opens_in_the_new_generation(rules):
     script = (
         STATE
         + """
-    function script.upgrade(req) ws.sleep(3) return { data = { by = ws.script.generation } } end
+    function script.upgrade(req)
+      print "asked" ws.sleep(4)
+      return { data = { by = ws.script.generation } }
+    end
     function script.open(conn) conn:send(conn.data.by .. " opens in " .. ws.script.generation) end
     return script
     """
@@ -331,7 +334,7 @@ def test_data_of_an_upgrade_that_waited_opens_in_the_new_generation(rules):
     r = rules(script, QUICK)
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(r.host.client, "/a")
-        time.sleep(0.2)
+        r.host.wait_log('msg="asked"')
         r.save(script + "-- 2")
         with opening.result(timeout=20) as client:
             assert client.hear_text() == "1 opens in 2"

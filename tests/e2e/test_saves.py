@@ -233,7 +233,7 @@ def test_git_checkout_of_a_folder_is_a_reload(served, tmp_path):
         git("add", "-A")
         git("commit", "-m", branch)
     git("checkout", "one")
-    host = served(tmp_path, "--limit=gone_s=0.5")
+    host = served(tmp_path, "--limit=gone_s=2")
     assert host.get("/one").status == 200 and host.get("/two").status == 404
     state = "return kept.count .. conn.data.name"
     with host.client("/a") as client:

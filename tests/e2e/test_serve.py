@@ -228,7 +228,7 @@ def test_without_connections_it_ends_at_once(serve):
 def test_live_connections_get_1001_and_few_get_it_at_once(serve):
     files = {"echo.lua": ECHO.replace("return {", "return { close = function(_, code)"
                                                   ' print("closed " .. code) end,')}  # fmt: skip
-    host = serve(files)
+    host = serve(files, "--limit", "close_s=60")
     clients = [host.client("/echo") for _ in range(50)]
     host.signal()
     for client in clients:
@@ -295,7 +295,7 @@ def test_a_second_signal_ends_it_at_once(serve):
 
 
 def test_drain_is_spread_over_drain_s(serve):
-    host = serve({"echo.lua": ECHO}, "--limit", "drain_s=1.5")
+    host = serve({"echo.lua": ECHO}, "--limit", "drain_s=5")
     clients = [host.client("/echo") for _ in range(300)]
     host.signal()
     told = []

@@ -12,6 +12,7 @@ from wire import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    LIMIT_S,
     PING,
     PONG,
     TEXT,
@@ -163,7 +164,7 @@ def test_a_slow_reader_of_much_gets_all_of_it_in_order(echo):
 
 
 def test_a_quiet_peer_is_pinged_and_lives_while_it_answers(echo):
-    host = echo(ping_s=0.2, pong_s=0.3)
+    host = echo(ping_s=0.2, pong_s=5)
     with host.client("/echo") as client:
         for _ in range(4):
             opcode, payload = client.hear()
@@ -183,22 +184,23 @@ def test_a_missed_pong_is_the_end(echo):
 
 
 def test_the_pong_clock_stands_while_a_handler_holds_up_reading(echo):
-    host = echo(ping_s=0.2, pong_s=0.2)
+    host = echo(ping_s=0.5, pong_s=0.4)
+    sent = b"".join(frame(TEXT, text) for text in ("sleep", *(str(i) for i in range(5000))))
     with host.client("/echo") as client:
-        client.text("sleep", *(str(i) for i in range(5000)))
+        client.send(sent)
         assert client.hear_text() == "sleep"
         assert [client.hear_text() for _ in range(5000)] == [str(i) for i in range(5000)]
 
 
 def test_a_pong_that_lies_behind_what_is_not_read_is_not_missed(echo):
-    host = echo(ping_s=0.2, pong_s=1)
+    host = echo(ping_s=0.2, pong_s=3)
+    flood = b"".join(frame(TEXT, str(i)) for i in range(5000))
     with host.client("/echo") as client:
         opcode, payload = client.hear()
         assert opcode == PING
-        flood = b"".join(frame(TEXT, str(i)) for i in range(5000))
         client.send(frame(TEXT, "hold") + flood + frame(PONG, payload))
         host.wait_log("held")
-        time.sleep(1.2)  # over pong_s, which does not count while nothing is read
+        time.sleep(3.2)  # over pong_s, which does not count while nothing is read
         release(host)
         assert client.hear_text() == "hold"
         assert [client.hear_text() for _ in range(5000)] == [str(i) for i in range(5000)]
@@ -237,14 +239,15 @@ def segments_in(client) -> int:
 
 def test_the_last_close_frame_and_the_fin_come_in_one_segment(echo):
     host, counts = echo(), []
-    for _ in range(20):
+    end = time.monotonic() + LIMIT_S
+    while 1 not in counts and time.monotonic() < end:
         with host.client("/echo") as client:
             before = segments_in(client)
             client.send(close_frame(1000))
             assert client.hear_close() == (1000, "")
             assert client.rest() == b""
             counts.append(segments_in(client) - before)
-    assert min(counts) == 1, counts  # now and then the system sends an ACK of its own
+    assert 1 in counts, counts  # now and then the system sends an ACK of its own
 
 
 def test_a_close_without_a_code_is_1005(echo):
@@ -349,7 +352,7 @@ INVALID = [
 
 @pytest.mark.parametrize("split", [False, True], ids=["whole", "byte by byte"])
 def test_each_failing_ends_with_its_code_and_close_runs_once(echo, split):
-    host = echo()
+    host = echo(close_s=60)
     for i, (wrong, code) in enumerate(INVALID):
         with host.client("/echo") as client, host.client("/echo") as other:
             client.text("before")
@@ -473,11 +476,11 @@ def test_a_reader_that_stalls_is_lost(echo):
 
 
 def test_a_slow_reader_that_never_stops_reading_is_no_stalled_one(echo):
-    host = echo(stall_s=0.5)
+    host = echo(stall_s=2)
     client = Client(host.port, receive_buffer=4096)
     assert client.upgrade("/echo").status == 101
     client.text("flood")
-    for _ in range(60):  # 3 s, in which the socket may well never take more
+    for _ in range(120):  # 6 s, in which the socket may well never take more
         client.take(2000)
         time.sleep(0.05)
     assert peers(host) == 1

@@ -128,7 +128,7 @@ def test_new_files_are_shown_to_new_connections_and_the_living_go_on(
     say(new, "after")
     old.send(close_frame(1000))
     assert old.hear_close() == (1000, "")
-    assert host.count("level=warn") == 0
+    assert host.complaints() == []
 
 
 def test_bad_new_files_leave_the_old_ones_serving_and_say_why(talk, authority, pair, dial):

@@ -21,13 +21,14 @@ server = socket.create_server(("127.0.0.1", 0))
 print(f"listening on 127.0.0.1:{server.getsockname()[1]}", flush=True)
 while True: server.accept()[0].close()
 """
-# Goes on until it has had a tenth of a second of CPU, and tells when it had it.
+# Goes on until it has had half a second of CPU, and tells when it had it.
 LOADS = """
 import json, sys, time
-had = []
-while time.process_time() < 0.1:
-    had.append(time.monotonic())
-at = [had[0], *(b for a, b in zip(had, had[1:]) if b - a > 0.02)]
+at, last = [], None
+while time.process_time() < 0.5:
+    now = time.monotonic()
+    if last is None or now - last > 0.02: at.append(now)
+    last = now
 print(json.dumps({"cpu_us": 2.0, "rate": 1e5, "load_cpu": 0.3, "busy": [0.5, 0.7], "at": at}))
 """
 FAILS = "import sys; sys.exit('it is no echo')"

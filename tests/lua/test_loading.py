@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from serving import PATIENCE_S
+from serving import PATIENCE_S, eventually
 from support.host import program
 
 FINE = 'return { request = function() return 200, "fine" end }'
@@ -148,7 +148,7 @@ def test_a_route_that_is_none_is_told_with_its_script(refuse):
 def test_a_field_that_only_resembles_a_known_one_is_a_warning(serve, name):
     host = serve({"a.lua": f"return {{ {name} = function() end, helper = 1, name = 'x' }}"})
     host.log_line(f"level=warn msg=.*a.lua.*{name}")
-    assert len(host.log_lines("level=warn")) == 1
+    assert len(host.log_lines("level=warn msg=.*a.lua")) == 1
 
 
 def test_a_link_out_of_the_folder_is_not_required(serve, folder, tmp_path_factory):
@@ -176,12 +176,13 @@ def test_links_to_a_folder_above_do_not_multiply_the_scripts(serve, folder):
     host = serve({"other.lua": FINE})
     assert host.get("/a/b/fine").text == "fine"
     assert host.get("/a/b/up/b/fine").status == 404
+    eventually(lambda: "fine.lua" in "\n".join(host.out), "its routes")
     assert [line for line in host.out if "fine.lua" in line] == ["  /a/b/fine  a/b/fine.lua"]
 
 
 def test_serve_prints_its_routes(serve):
     host = serve({"a.lua": FINE, "b.lua": 'return { route = { "/x", "/y/*" } }'})
-    host.get("/a")
+    eventually(lambda: "b.lua" in "\n".join(host.out), "its routes")
     printed = "\n".join(host.out)
     for text in ("/a", "a.lua", "/x", "/y/*", "b.lua"):
         assert text in printed

@@ -8,6 +8,9 @@ import pytest
 @pytest.fixture
 def logged(host):
     """The lines that the host logs while a request runs."""
+    began = host.mark()
+    host.get("/logs", line="unicode")
+    host.log_line("é", began)  # what it said before has been read
 
     def run(line):
         mark = host.mark()

@@ -19,7 +19,7 @@ script.timers = {
 def test_a_named_timer_fires_once_with_its_data_in_the_generation_that_serves_then(rules):
     r = rules(COUNTS, ONCE)
     client = r.client()
-    client.say("ws.after(1.5, 'beat', { n = { 1 << 62 }, who = conn })")
+    client.say("ws.after(5, 'beat', { n = { 1 << 62 }, who = conn })")
     r.save(COUNTS)
     r.save(COUNTS)
     eventually(lambda: client.say("return kept.beats"), "the timer")

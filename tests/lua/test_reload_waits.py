@@ -229,6 +229,7 @@ def test_the_close_of_one_who_left_meanwhile_runs_in_the_new_generation(rules):
 
 OPENS = """
 function script.upgrade(req)
+  print "begun"
   wait_for 'go'
   if req.query.no then ws.reject(418) end
   local list = { ws.script.generation }
@@ -238,7 +239,11 @@ function script.open(conn)
   local data = conn.data
   conn:send { by = data.by[1], one = data.by == data.same, now = ws.script.generation }
 end
-function script.request() wait_for 'go' return 200, "by " .. ws.script.generation end
+function script.request()
+  print "begun"
+  wait_for 'go'
+  return 200, "by " .. ws.script.generation
+end
 """
 
 
@@ -255,8 +260,7 @@ def test_data_that_upgrade_of_the_old_generation_gave_opens_in_the_new(opening):
     r, friend = opening
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(Client, r.host, "/rules")
-        # Nothing tells when an upgrade has begun but that it holds up the reload after the next.
-        eventually(lambda: friend.say("ws.sleep(0.2) return true"), "some time")
+        r.host.log_line('msg="begun"')
         r.save(OPENS)
         friend.say("conn:join 'go'")
         with coming.result(timeout=30) as client:
@@ -269,7 +273,7 @@ def test_an_upgrade_that_waits_is_rejected_by_the_generation_that_began_it(openi
         coming = pool.submit(r.host.request, "GET", "/rules?no=1", headers={
             "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})  # fmt: skip
-        eventually(lambda: friend.say("ws.sleep(0.2) return true"), "some time")
+        r.host.log_line('msg="begun"')
         r.save(OPENS.replace("418", "419"))
         friend.say("conn:join 'go'")
         assert coming.result(timeout=30).status == 418
@@ -279,7 +283,7 @@ def test_a_request_that_waits_is_answered_by_the_generation_that_began_it(openin
     r, friend = opening
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(r.host.get, "/rules")
-        eventually(lambda: friend.say("ws.sleep(0.2) return true"), "some time")
+        r.host.log_line('msg="begun"')
         r.save(OPENS)
         friend.say("conn:join 'go'")
         assert coming.result(timeout=30).text == "by 2"

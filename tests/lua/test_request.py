@@ -192,7 +192,9 @@ def test_while_it_waits_later_requests_on_the_connection_stay_unread(host):
             client.sendall(f"GET /echoes?case={case} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         received = b""
         while not received.endswith(b"\r\n\r\nplain"):
-            received += client.recv(4096)
+            more = client.recv(4096)
+            assert more, received
+            received += more
     assert b"\r\n\r\nfirst" in received
 
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from serving import eventually
+
 
 @contextmanager
 def refused(host, case, **query):
@@ -86,11 +88,13 @@ def test_without_protocol_none_is_chosen(host):
 
 
 def test_a_protocol_that_was_not_offered_is_500(host):
+    mark = host.mark()
     with refused(host, "protocol", take="b") as response:
         assert response.status_code == 500
     with pytest.raises(InvalidStatus) as raised:
         host.connect("/upgrade?case=protocol&take=c", subprotocols=["a", "b"])
     assert raised.value.response.status_code == 500
+    eventually(lambda: len(host.log_lines("level=error", mark)) == 2, "both are logged")
 
 
 def test_headers_are_added_to_the_101(host):

@@ -75,8 +75,10 @@ def test_a_request_that_never_ends_is_500(host):
 
 
 def test_an_open_that_never_ends_is_1011(host):
+    mark = host.mark()
     with host.connect("/escapes?open=1") as client:
         assert client.closed() == (1011, "")
+    assert "handler=open" in host.log_line("handler_stop_s", mark)
 
 
 def test_a_close_that_never_ends_is_stopped_too(host):

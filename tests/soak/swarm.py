@@ -17,6 +17,7 @@ class Swarm:
     def __init__(self, seed: int, done):
         self.seed, self.done = seed, done
         self.closing = False  # plans come to their ends
+        self.left = time.monotonic()  # its last turn
         self.lagged = 0.0  # when clients were last kept waiting by us for LAG_S
         self.messages = 0
         self.kinds: Counter[str] = Counter()
@@ -75,6 +76,8 @@ class Swarm:
 
     def turn(self, wait_s: float = 0.02) -> None:
         now = time.monotonic()
+        if now - self.left > LAG_S:
+            self.lagged = now
         while self._due and self._due[0][0] <= now:
             _, _, serial, client = heapq.heappop(self._due)
             if serial == client.serial:
@@ -93,5 +96,6 @@ class Swarm:
             client.steps.close()
             self.done(client)
         self._woken.clear()
-        if time.monotonic() - now > LAG_S:
-            self.lagged = time.monotonic()
+        self.left = time.monotonic()
+        if self.left - now > LAG_S:
+            self.lagged = self.left

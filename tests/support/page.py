@@ -26,6 +26,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,8 +280,15 @@ class Reader:
             ["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.env, start_new_session=True
         )
         self.host.wait_for_line(LISTENING, START_S)
+        wait_until(self.is_quiet, "the log of its start")
         if step.says:
             self.hear([self.here(line) for line in step.says])
+
+    def is_quiet(self) -> bool:
+        """It has said which scripts were loaded, and nothing more for a moment."""
+        before = len(self.host.log)
+        time.sleep(0.2)
+        return before == len(self.host.log) and any("loaded" in line for line in self.host.log)
 
     def stop(self, _: Step | None = None) -> None:
         """Ctrl-C: to all that runs at that terminal. Who was connected is not any more."""

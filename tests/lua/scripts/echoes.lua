@@ -119,7 +119,7 @@ end
 
 return {
   route = { "/echoes", "/echoes/:one/:two", "/echoes/*" },
-  limits = { response_bytes = 4096, body_bytes = 1000, handler_wait_s = 1 },
+  limits = { response_bytes = 4096, body_bytes = 1000, handler_wait_s = 5 },
   request = function(req)
     return (answers[req.query.case] or answers.fields)(req)
   end,

@@ -210,6 +210,7 @@ static void each_kind_of_save(void) {
     expect_told(remove_folder);
     expect_told(new_folder); // often with the same inodes
     expect_told(save_in_new_folder);
+    settle();
     expect_quiet();
 }
 
@@ -333,6 +334,7 @@ static void a_save_in_pieces_is_told_when_its_end_is_written(void **state) {
     put(writer, "the end");
     close(writer);
     expect_more_than(before);
+    settle();
     expect_quiet();
 }
 
@@ -367,6 +369,7 @@ static void links_switched(enum means means) {
     expect_told(save_in_release);
     expect_told(replace_release);
     expect_told(save_in_release);
+    settle();
     expect_quiet();
 }
 
@@ -427,6 +430,7 @@ static void links_inside_lead_to_what_is_watched(void **state) {
     expect_told(replace_behind_link);
     expect_told(save_in_linked_folder);
     expect_told(put_what_a_link_names);
+    settle();
     expect_quiet();
 }
 

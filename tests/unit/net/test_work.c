@@ -155,7 +155,7 @@ static void a_thread_ends_with_its_work(void **state) {
     for (int i = 0; i < 5000 && thread_count() > threads_before; i++) {
         nanosleep(&while_, NULL);
     }
-    assert_int_equal(thread_count(), threads_before);
+    assert_true(thread_count() <= threads_before); // one of the last test may have been among them
 }
 
 /// All of the work, where a thread's stack is so large as a rule.
