@@ -103,7 +103,7 @@ static inline void peri_watch_runs(lua_State *L) {
 /// What was entered before, as a rule nothing.
 struct peri_watch_outer {
     struct peri_vm *vm;
-    lua_State *running;
+    lua_State *running; ///< where there was a VM
 };
 
 static inline void peri_watch_bump(uint64_t by) {
@@ -135,7 +135,11 @@ static inline enum peri_watch_verdict peri_watch_exit(struct peri_watch_outer ou
 
 /// Into Lua: L runs a script's code. An entry within an entry (of another VM) is a part of it.
 static inline struct peri_watch_outer peri_watch_enter(struct peri_vm *vm, lua_State *L) {
-    struct peri_watch_outer outer = {peri_watch.vm_, peri_watch.running_};
+    struct peri_watch_outer outer;
+    outer.vm = peri_watch.vm_;
+    if (outer.vm) {
+        outer.running = peri_watch.running_;
+    }
     peri_watch.vm_ = vm;
     peri_watch.running_ = L;
     if (!outer.vm) {
@@ -161,7 +165,6 @@ static inline enum peri_watch_verdict peri_watch_exit(struct peri_watch_outer ou
     }
     peri_watch_bump(1);
     peri_watch.vm_ = NULL;
-    peri_watch.running_ = NULL;
     return (enum peri_watch_verdict)peri_watch.verdict_;
 }
 
