@@ -261,6 +261,13 @@ void peri_hub_gone_quiet(struct peri_hub *hub, peri_key key) {
     peri_inbox_reopen(hub, conn);
 }
 
+void peri_hub_lost(struct peri_hub *hub, peri_key key) {
+    struct peri_conn *conn = peri_hub_find(hub, key);
+    if (conn && conn->stage == STAGE_OPEN) {
+        conn->code = 1006;
+    }
+}
+
 void peri_hub_detach(struct peri_hub *hub, peri_key key) {
     struct peri_conn *conn = peri_hub_find(hub, key);
     if (!conn || !conn->transport) {

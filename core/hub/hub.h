@@ -92,6 +92,10 @@ void peri_hub_end(struct peri_hub *hub, peri_key key, enum peri_end how, int cod
 /// `close` waits until net has read what came before it and calls peri_hub_end.
 void peri_hub_gone_quiet(struct peri_hub *hub, peri_key key);
 
+/// A write has found that the socket failed, and net will say how it ended: until then what is sent is
+/// answered PERI_E_CLOSED. From within ports.flush and ports.write.
+void peri_hub_lost(struct peri_hub *hub, peri_key key);
+
 /// The transport is gone: drops the outbox; the slot is freed when the last handler has run. Ends
 /// the connection (PERI_END_LOST) if nothing did before.
 void peri_hub_detach(struct peri_hub *hub, peri_key key);

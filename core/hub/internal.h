@@ -66,7 +66,7 @@ struct peri_conn {
     void *transport; ///< NULL once detached
     struct peri_outbox outbox;
     uint32_t script;
-    uint16_t code;     ///< of the end
+    uint16_t code;     ///< of the end. 1006 before it: a write has found the socket failed
     uint8_t stage : 3; ///< enum peri_stage
     bool busy : 1;     ///< a handler waits
     bool dropping : 1; ///< closed by its script: pending messages are not run

@@ -55,13 +55,13 @@ struct peri_ports {
     int (*decline)(void *self, uint64_t exchange);
 
     /// Writes each connection's outbox, by peri_outbox_peek, until it is empty or the socket takes
-    /// no more, and reports by peri_hub_written. Only marks a connection whose socket failed, and
-    /// takes what it has: nothing waits for it.
+    /// no more, and reports by peri_hub_written. Where the socket has failed or is being closed,
+    /// all counts as taken, and peri_hub_lost is called.
     void (*flush)(void *self, struct peri_conn *const *conns, size_t n);
 
     /// Writes straight to a connection's socket, whose outbox is empty and not blocked. Reports nothing.
-    /// @return bytes taken: fewer than were offered when it would block; all where the socket has
-    ///         failed, which is marked and found by net itself
+    /// @return bytes taken: fewer than were offered when it would block; a socket that has failed is
+    ///         as in flush
     size_t (*write)(void *self, void *transport, const struct iovec *iov, int n);
 
     /// The hub takes input of this connection again (peri_hub_input_room is not 0).

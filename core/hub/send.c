@@ -222,7 +222,7 @@ static bool is_last_answer(const struct peri_limits *limits, const struct peri_c
 
 int peri_conn_send(struct peri_hub *hub, struct peri_conn *conn, const struct peri_outgoing *out,
                    bool own) {
-    if (conn->stage != STAGE_OPEN) {
+    if (conn->stage != STAGE_OPEN || conn->code != 0) {
         return PERI_E_CLOSED;
     }
     const struct peri_limits *limits = peri_hub_limits_of(hub, conn->script);

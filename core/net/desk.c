@@ -30,7 +30,7 @@ static void on_over(uv_async_t *async) {
 }
 
 /// With the stack that the loop's thread has as a rule: scripts are compiled and run there. The
-/// system's default may be a tenth of it.
+/// system's default may be far less: musl's is 128 KiB.
 static bool begin(struct peri_desk *desk) {
     enum { STACK_BYTES = 8 * 1024 * 1024 };
     pthread_attr_t attr;

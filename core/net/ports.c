@@ -120,14 +120,13 @@ static size_t port_write(void *self, void *transport, const struct iovec *iov, i
     for (int i = 0; i < n; i++) {
         offered += iov[i].iov_len;
     }
-    if (session->dead || session->closing) {
-        return offered;
-    }
-    if (session->want_write) {
+    bool can = !session->dead && !session->closing;
+    if (can && session->want_write) {
         return 0;
     }
-    size_t taken = peri_session_send(session, iov, n, false);
-    if (session->dead) {
+    size_t taken = can ? peri_session_send(session, iov, n, false) : 0;
+    if (!can || session->dead) {
+        peri_hub_lost(session->server->hub, session->key);
         return offered;
     }
     if (taken < offered || peri_stream_is_full(&session->stream)) {

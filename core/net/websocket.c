@@ -158,6 +158,7 @@ void peri_ws_write(struct peri_session *session, struct peri_conn *conn) {
     bool blocked = false;
     while (!blocked && !peri_outbox_is_empty(outbox)) {
         if (session->dead) { // swallowed, so that nothing waits for it to drain
+            peri_hub_lost(hub, session->key);
             peri_hub_written(hub, conn, outbox->bytes, false);
             break;
         }

@@ -216,7 +216,7 @@ void peri_watchdog_set(struct peri_watchdog *dog, const struct peri_limits *limi
 }
 
 /// Signals are for the other threads, but for ours, which wakes it up to end. It stands apart when this
-/// returns: a descriptor that others close meanwhile would stay open in its copy.
+/// returns: what others close while it copies their descriptors is not really closed until it is done.
 static int start(struct peri_watchdog *dog) {
     sigset_t all, before;
     (void)sigfillset(&all);

@@ -33,7 +33,7 @@ struct peri_watch {
     // Of the thread and of the signal handler that interrupts it.
     _Atomic uint64_t entry_; ///< odd: in Lua. The next event has another number
     struct peri_vm *volatile vm_;
-    lua_State *volatile running_;   ///< the coroutine that runs
+    lua_State *volatile running_;   ///< the coroutine that runs; stale where vm_ is NULL
     volatile sig_atomic_t verdict_; ///< an enum peri_watch_verdict
     volatile uint64_t began_ns_;    ///< by the thread's CPU clock, once it is not on time
     bool noted_;                    ///< it is known where the entry was stopped
@@ -103,7 +103,7 @@ static inline void peri_watch_runs(lua_State *L) {
 /// What was entered before, as a rule nothing.
 struct peri_watch_outer {
     struct peri_vm *vm;
-    lua_State *running; ///< where there was a VM
+    lua_State *running; ///< unset where vm is NULL
 };
 
 static inline void peri_watch_bump(uint64_t by) {

@@ -206,7 +206,7 @@ def test_idle_connections_stay_until_stdin_ends(serve, tools):
     ) as held:
         assert json.loads(held.stdout.readline()) == {"open": 50}
         # Its pings are answered: nobody is closed for the lack of a pong.
-        assert not select.select([held.stderr], [], [], 2)[0]
+        assert not select.select([held.stderr], [], [], 7)[0]
         assert held.poll() is None
         held.stdin.close()
         assert held.wait(10) == 0 and held.stderr.read() == ""

@@ -349,11 +349,17 @@ def test_a_line_that_is_too_long_or_binary_is_refused(enter):
 
 def test_five_lines_at_once_then_one_a_second_for_each(enter):
     ann, bo = enter("Ann"), enter("Bo")
+    begun = time.monotonic()
     for i in range(20):
         bo.say(f"line {i}")
     heard = [bo.hear() for _ in range(20)]
+    most = 5 + int(time.monotonic() - begun) + 1  # this machine may have been slow
     assert heard[:5] == [said("Bo", f"line {i}") for i in range(5)]
-    assert refused("Too fast: wait 1 s.") in heard[5:]
+    assert all(
+        one in (said("Bo", f"line {i}"), refused("Too fast: wait 1 s."))
+        for i, one in enumerate(heard)
+    )
+    assert sum(one["type"] == "said" for one in heard) <= most
     ann.say("and I?")
     assert bo.hear() == said("Ann", "and I?")
     time.sleep(1.1)

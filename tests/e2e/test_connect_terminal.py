@@ -96,8 +96,11 @@ class Terminal:
             assert time.monotonic() < end, "\n".join(self.screen.display)
             self.read()
 
-    def cursor(self) -> tuple[int, int]:
-        return self.screen.cursor.x, self.screen.cursor.y
+    def wait_for_cursor(self, x: int, y: int) -> None:
+        end = time.monotonic() + 2 * LIMIT_S
+        while (at := (self.screen.cursor.x, self.screen.cursor.y)) != (x, y):
+            assert time.monotonic() < end, f"the cursor is at {at}, not {x, y}"
+            self.read()
 
     def end(self) -> int:
         end = time.monotonic() + 2 * LIMIT_S
@@ -185,13 +188,11 @@ def test_what_comes_in_does_not_tear_the_line_that_is_typed(host, talk):
     talk.type(half)
     talk.wait("> " + half[:58], half[58:])
     talk.type("\x1b[D" * 30)  # the cursor is on the first row now
-    while talk.cursor() != ((2 + len(half) - 30) % COLUMNS, 1):
-        talk.read()
+    talk.wait_for_cursor((2 + len(half) - 30) % COLUMNS, 1)
     other.text("plain")
     talk.wait("< plain text", "> " + half[:58], half[58:])
     assert talk.lines()[1:] == ["< plain text", "> " + half[:58], half[58:]]
-    while talk.cursor() != ((2 + len(half) - 30) % COLUMNS, 2):
-        talk.read()
+    talk.wait_for_cursor((2 + len(half) - 30) % COLUMNS, 2)
     talk.type("X")
     typed = half[:-30] + "X" + half[-30:]
     talk.wait("< plain text", "> " + typed[:58], typed[58:])

@@ -13,7 +13,19 @@ import pytest
 from conftest import Host
 from support import netns
 from support.host import built
-from wire import BINARY, CLOSE, CONTINUATION, LIMIT_S, PING, PONG, TEXT, Client, close_frame, frame
+from wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    LIMIT_S,
+    PING,
+    PONG,
+    TEXT,
+    Client,
+    close_frame,
+    frame,
+    upgrade_head,
+)
 
 FEED = """
 local ws = require "ws"
@@ -90,11 +102,13 @@ def fill(host: Host, slow: str, size: int) -> int:
 
 def settled(host: Host) -> int:
     """What waits for the slow one once its socket takes no more: as much twice in a row."""
-    seen = [ask(host)["buffered"]]
-    while len(seen) < 2 or seen[-1] != seen[-2]:
+
+    def twice() -> int:
+        before = ask(host)["buffered"]
         time.sleep(0.2)
-        seen.append(ask(host)["buffered"])
-    return seen[-1]
+        return before if ask(host)["buffered"] == before else 0
+
+    return host.wait(twice)
 
 
 def numbers(client: Client, size: int, until: int = 0) -> list[int]:
@@ -320,8 +334,8 @@ def test_a_reset_in_the_midst_of_frames_both_ways_costs_that_connection(feed, cu
 GONE = """
 local ws = require "ws"
 return {
-  message = function()
-    for _ = 1, 4 do ws.all:broadcast(("x"):rep(70000)) end
+  message = function(conn)
+    for _ = 1, 4 do ws.all:broadcast(("x"):rep(70000), { except = conn }) end
   end,
   drain = function() print "drains" end,
   close = function(_, code) print("ended with " .. code) end,
@@ -342,8 +356,58 @@ def test_one_that_is_found_gone_by_a_broadcast_is_not_a_slow_one(serve):
         host.wait(lambda: host.count("ended with"))
         assert 'msg="ended with 1006"' in host.text() and "drains" not in host.text()
         assert "slow" not in host.text()
-        for _ in range(4):
-            assert other.hear_text() == "x" * 70000
+        other.send(frame(PING, "still"))
+        assert other.hear() == (PONG, b"still")
+
+
+FLOODS = """
+local ws = require "ws"
+local function flood(conn, size)
+  while conn:send(("x"):rep(size)) == "ok" do end
+  print("it ends: " .. tostring(select(2, conn:send "x")))
+end
+return {
+  upgrade = function(req)
+    local clock = ws.now()
+    while req.query.size and ws.now() < clock + 0.2 do end
+    return { data = { size = req.query.size } }
+  end,
+  open = function(conn)
+    if conn.data.size then flood(conn, tonumber(conn.data.size)) end
+  end,
+  message = function(conn, text)
+    flood(conn, tonumber(text))
+    conn.data.told = true -- its last event is like any other
+  end,
+  close = function(_, code) print("ended with " .. code) end,
+}
+"""
+
+
+@pytest.mark.parametrize("size", [1000, 60_000])
+def test_a_script_that_sends_for_as_long_as_it_can_hears_of_a_reset(serve, size):
+    host = serve({"floods.lua": FLOODS})
+    gone = host.client("/floods")
+    host.signal(signal.SIGSTOP)
+    try:
+        gone.text(str(size))
+        gone.reset()
+    finally:
+        host.signal(signal.SIGCONT)
+    host.wait_log("ended with 1006")
+    assert 'msg="it ends: closed"' in host.text() and host.complaints() == []
+
+
+@pytest.mark.parametrize("size", [1000, 60_000])
+def test_so_does_one_that_sends_from_the_beginning(serve, size):
+    host = serve({"floods.lua": FLOODS})
+    with host.wire() as gone:
+        gone.send(upgrade_head(f"/floods?size={size}"))
+        time.sleep(0.1)  # its upgrade is still computed
+        gone.reset()
+    time.sleep(0.4)
+    with host.client("/floods"):
+        assert host.complaints() == []
 
 
 def test_the_vanished_are_noticed_by_their_missing_pongs(folder):

@@ -187,17 +187,17 @@ def test_named_timers_stay_and_functions_end(rules):
 
 
 def test_a_beat_declared_at_the_top_is_one_timer_over_reloads(rules):
-    declared = STATE + TIMERS + 'local id = ws.every(0.5, "beat", { n = 1 })\n'
+    declared = STATE + TIMERS + 'local id = ws.every(1, "beat", { n = 1 })\n'
     begun = time.monotonic()
     r = rules(declared + ANSWER, QUICK)
     with r.host.client("/a") as client:
         saves, loaded = 0, time.monotonic()
-        while saves <= 6 or time.monotonic() < loaded + 3:  # more often than it beats
+        while time.monotonic() < loaded + 5:  # more often than it beats
             saves += 1
             r.save(declared + f"-- {saves}\n" + ANSWER)
         beats = int(ask(client, "return kept.beats or 0"))
-        assert beats >= 2, "each reload has begun it anew"
-        assert beats <= (time.monotonic() - begun) / 0.5, "doubled"
+        assert saves > 7 and beats >= 3, "each reload has begun it anew"
+        assert beats <= time.monotonic() - begun, "doubled"
 
 
 WAITS = """

@@ -12,7 +12,6 @@ from wire import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    LIMIT_S,
     PING,
     PONG,
     TEXT,
@@ -239,8 +238,7 @@ def segments_in(client) -> int:
 
 def test_the_last_close_frame_and_the_fin_come_in_one_segment(echo):
     host, counts = echo(), []
-    end = time.monotonic() + LIMIT_S
-    while 1 not in counts and time.monotonic() < end:
+    while 1 not in counts and len(counts) < 50:
         with host.client("/echo") as client:
             before = segments_in(client)
             client.send(close_frame(1000))

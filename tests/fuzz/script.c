@@ -454,6 +454,7 @@ static void take_step(struct peri_str *in) {
     case 9: peri_alloc_fail_from(fuzz_byte(in)); break;
     case 10: peri_alloc_fail_from(0); break;
     case 11: world_pass(fuzz_number(in)); break;
+    case 12: peer->dead = world.peer_count > 0; break;
     default: world_pass(step); break;
     }
 }

@@ -14,6 +14,7 @@ enum { WORLD_PEERS = 8 };
 struct world_peer {
     peri_key key;
     size_t window; ///< what its socket takes before it blocks
+    bool dead;     ///< its socket has failed, as is found by writing
 };
 
 struct world {
@@ -103,6 +104,13 @@ static inline int world_decline(void *self, uint64_t exchange) {
 static inline size_t world_take(struct world_peer *peer, const struct iovec *iov, int n) {
     volatile uint8_t sum = 0;
     size_t taken = 0;
+    if (peer->dead) {
+        peri_hub_lost(world.hub, peer->key);
+        for (int i = 0; i < n; i++) {
+            taken += iov[i].iov_len;
+        }
+        return taken;
+    }
     for (int i = 0; i < n && peer->window > 0; i++) {
         size_t part = iov[i].iov_len < peer->window ? iov[i].iov_len : peer->window;
         for (size_t j = 0; j < part; j++) {

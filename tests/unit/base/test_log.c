@@ -160,7 +160,12 @@ static void *log_apart(void *arg) {
 
 static void who_stands_apart_has_the_logs_descriptor_alone(void **state) {
     (void)state;
-    if (close_range(UINT_MAX, UINT_MAX, 0) != 0) {
+#ifdef CLOSE_RANGE_UNSHARE
+    bool can = close_range(UINT_MAX, UINT_MAX, 0) == 0;
+#else
+    bool can = false;
+#endif
+    if (!can) {
         print_message("no close_range: threads share their descriptors\n");
         skip();
     }

@@ -22,6 +22,7 @@ struct peer {
     struct peri_inflater *inflater; ///< reads what is compressed; NULL: nothing may be
     struct peri_buffer wire;        ///< what the socket took
     size_t window;                  ///< what it takes before it blocks
+    bool dead;                      ///< its socket has failed, as is found by writing
     unsigned flushes, writes, wanted;
     unsigned ended; ///< ports.ended: how often
     bool handshake;
@@ -126,6 +127,13 @@ static inline int fake_decline(void *self, uint64_t exchange) {
 /// @return how much the socket took
 static inline size_t take_bytes(struct peer *peer, const struct iovec *iov, int n) {
     size_t taken = 0;
+    if (peer->dead) {
+        peri_hub_lost(world.hub, peer->key);
+        for (int i = 0; i < n; i++) {
+            taken += iov[i].iov_len;
+        }
+        return taken;
+    }
     for (int i = 0; i < n; i++) {
         size_t part = iov[i].iov_len < peer->window ? iov[i].iov_len : peer->window;
         add_uncounted(&peer->wire, iov[i].iov_base, part);

@@ -463,6 +463,42 @@ static void test_a_quiet_end_without_a_close_frame_is_1006(void **state) {
     expect_log("close:0:1006: forget:0 ");
 }
 
+static void test_a_socket_that_a_broadcast_finds_failed_is_no_slow_one(void **state) {
+    (void)state;
+    world.script_limits[1].outbox_soft = 1000;
+    world.traits[1].has_drain = true;
+    size_t a = connect_to(1), b = connect_to(1);
+    join(a, "r");
+    join(b, "r");
+    forget_log();
+    world.peers[a].dead = true;
+    for (int i = 0; i < 4; i++) {
+        (void)broadcast_str(room_of("r"), filler('x', 70000), PERI_SLOW_CLOSE, NULL);
+    }
+    assert_int_equal(send_str(a, filler('x', 1)), PERI_E_CLOSED);
+    assert_int_equal(receive(a, "1"), PERI_OK); // what came before still runs
+    turns();
+    end_by(a, PERI_END_LOST, 0, "");
+    turns();
+    expect_log("msg:0:1 close:0:1006: forget:0 ");
+    expect_wire(a, "");
+    assert_int_equal(world.peers[b].wire.len, 4 * (70000 + 10));
+}
+
+static void test_sending_to_a_failed_socket_comes_to_an_end(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1000, 60000};
+    for (size_t i = 0; i < 2; i++) {
+        size_t a = connect_to(1), sent = 0;
+        world.peers[a].dead = true;
+        while (sent < 100 && send_str(a, filler('x', sizes[i])) == PERI_OK) {
+            sent++;
+        }
+        assert_in_range(sent, 1, 1 + 65536 / sizes[i]); // the one by which it is found, at last
+        assert_int_equal(send_str(a, filler('x', 1)), PERI_E_CLOSED);
+    }
+}
+
 static void test_the_slot_is_freed_when_the_last_handler_has_run(void **state) {
     (void)state;
     size_t a = connect_to(1);
@@ -545,6 +581,8 @@ int main(void) {
         TEST(test_open_may_wait_and_what_follows_queues),
         TEST(test_a_quiet_end_takes_the_peers_code_when_its_close_is_found),
         TEST(test_a_quiet_end_without_a_close_frame_is_1006),
+        TEST(test_a_socket_that_a_broadcast_finds_failed_is_no_slow_one),
+        TEST(test_sending_to_a_failed_socket_comes_to_an_end),
         TEST(test_the_slot_is_freed_when_the_last_handler_has_run),
         TEST(test_a_broadcast_and_close_that_end_their_sender_are_safe),
         TEST(test_ends_of_unknown_connections_do_nothing),

@@ -272,6 +272,28 @@ static void test_copies_for_contexts_are_written_and_count_no_more(void **state)
     assert_int_equal(world.peers[0].flushes, before + 1);
 }
 
+static void test_a_failed_socket_is_found_between_frames_of_two_rooms(void **state) {
+    (void)state;
+    static char text[100000];
+    unsigned seed = 1;
+    for (size_t i = 0; i < sizeof text; i++) {
+        seed = seed * 1103515245 + 12345;
+        text[i] = (char)('a' + (seed >> 16) % 16);
+    }
+    for (int round = 0; round < 2; round++) {
+        size_t a = connect_deflating(12, round == 0);
+        join(a, "r");
+        join(a, "s");
+        world.peers[a].dead = true;
+        for (int i = 0; i < 4; i++) {
+            say(i % 2 ? "r" : "s", peri_str(text, i < 2 ? 20000 : sizeof text), PERI_SLOW_CLOSE);
+        }
+        turns();
+        assert_int_equal(send_str(a, peri_str(text, 10)), PERI_E_CLOSED);
+        assert_int_equal(world.peers[a].wire.len, 0);
+    }
+}
+
 static void test_what_a_slow_policy_leaves_out_is_in_no_context(void **state) {
     (void)state;
     world.script_limits[1].outbox_soft = 1000;
@@ -515,6 +537,7 @@ int main(void) {
         SMALL_TEST(test_a_context_makes_what_repeats_shorter),
         SMALL_TEST(test_large_copies_for_contexts_do_not_add_up),
         SMALL_TEST(test_copies_for_contexts_are_written_and_count_no_more),
+        SMALL_TEST(test_a_failed_socket_is_found_between_frames_of_two_rooms),
         SMALL_TEST(test_what_a_slow_policy_leaves_out_is_in_no_context),
         SMALL_TEST(test_latest_gives_way_compressed_where_there_is_no_context),
         SMALL_TEST(test_limits_count_compressed_bytes),
