@@ -1,7 +1,6 @@
 """The real program, served from a folder that the test writes."""
 
 import os
-import re
 import subprocess
 import time
 from contextlib import suppress
@@ -54,12 +53,6 @@ class Host(support.Host):
 
     def count(self, words: str) -> int:
         return sum(words in line for line in list(self.log))
-
-    def complaints(self) -> list[str]:
-        """Warnings and errors; not that this machine is busy."""
-        lines = [line for line in list(self.log) if re.search("level=(warn|error)", line)]
-        busy = ("a timer skipped beats", "over handler_warn_s")
-        return [line for line in lines if not any(words in line for words in busy)]
 
     def wait_log(self, words: str, times: int = 1, limit_s: float = 10) -> None:
         """Until the log has these words in so many lines, and not in more."""

@@ -275,11 +275,8 @@ def test_a_dead_link_is_noticed_by_a_probe_and_replaced(page, host):
     # As long as the script answers, the link stays.
     wait_until(lambda: page.events("message").count("ping") >= 3, "probes are answered", PAGE_S)
     assert page.events("close") == []
-    host.signal(signal.SIGSTOP)  # the host is there and says nothing: what a dead link looks like
-    try:
+    with host.stopped():  # the host is there and says nothing: what a dead link looks like
         (end, *_) = page.wait_for_event("close")
-    finally:
-        host.signal(signal.SIGCONT)
     assert end == {"code": 1006, "reason": "the link is dead", "opened": True, "tries": 1}
     page.wait_for_event("open", 2)
 
@@ -299,12 +296,9 @@ def test_a_try_that_gets_no_answer_ends(page, host):
     page.wait_for_event("message")
     page.js("link.close()")
     page.wait_for_event("close")
-    host.signal(signal.SIGSTOP)
-    try:
+    with host.stopped():
         page.js("events.length = 0; note(connect('echo', { openTimeout: 100, firstDelay: 1 }))")
         first, second, *_ = page.wait_for_event("close", 2)
-    finally:
-        host.signal(signal.SIGCONT)
     reason = "the host does not answer"
     assert first == {"code": 1006, "reason": reason, "opened": False, "tries": 1}
     assert second["tries"] == 2

@@ -256,16 +256,13 @@ def test_ctrl_d_and_ctrl_c_end(talk, key):
 
 
 def test_a_second_ctrl_c_gives_the_terminal_back(host, talk):
-    host.signal(signal.SIGSTOP)
-    try:
+    with host.stopped():
         talk.type("\x03")
         while b"\x1b[J" not in talk.raw.rsplit(b">", 1)[-1]:
             talk.read()
         talk.type("\x03")
         assert talk.end() == 1
         assert termios.tcgetattr(talk.side) == talk.before
-    finally:
-        host.signal(signal.SIGCONT)
 
 
 def test_ctrl_z_gives_the_terminal_back_for_a_while(talk):

@@ -1,8 +1,6 @@
 """Who waits for whom: a connection with a full read buffer leaves others their turn, a body that
 is too large is stopped as soon as that is known."""
 
-import signal
-
 import pytest
 
 from wire import TEXT, close_frame, frame, head
@@ -68,12 +66,9 @@ MANY = 4000
 def test_messages_of_one_read_leave_others_their_turn(serve):
     host = serve({"busy.lua": BUSY})
     with host.client("/busy") as busy, host.client("/busy") as other:
-        host.signal(signal.SIGSTOP)  # so that both are there when it goes on
-        try:
+        with host.stopped():  # so that both are there when it goes on
             busy.text(*["x"] * MANY)
             other.text("?")
-        finally:
-            host.signal(signal.SIGCONT)
         done = int(other.hear_text().split()[1])
         assert done < MANY // 2
         for _ in range(MANY):
@@ -83,12 +78,9 @@ def test_messages_of_one_read_leave_others_their_turn(serve):
 def test_requests_of_one_read_leave_others_their_turn(serve):
     host = serve({"busy.lua": BUSY}, "--limit", "keepalive_requests=100000")
     with host.wire() as busy, host.wire() as other:
-        host.signal(signal.SIGSTOP)
-        try:
+        with host.stopped():
             busy.send(head("/busy") * 1500)
             other.send(head("/busy?how=1"))
-        finally:
-            host.signal(signal.SIGCONT)
         done = int(other.answer().body)
         assert done < 1000
         for _ in range(1500):

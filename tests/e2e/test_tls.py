@@ -153,10 +153,9 @@ def test_who_resets_right_behind_handshake_and_request_stops_nobody_else(talk, d
     host = talk()
     client = dial(host, TLS13, handshake=False)
     client.shake_hands(hold=True)
-    host.signal(signal.SIGSTOP)
-    client.socket.sendall(client.seal(upgrade_head("/talk"), frame(TEXT, "hi")))
-    client.reset()
-    host.signal(signal.SIGCONT)
+    with host.stopped():
+        client.socket.sendall(client.seal(upgrade_head("/talk"), frame(TEXT, "hi")))
+        client.reset()
     assert ask(dial, host)["count"] == 0
 
 

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,8 +119,23 @@ class Process:
     def tail(self, n: int = 20) -> str:
         return "\n".join((self.out + self.log)[-n:])
 
+    def complaints(self) -> list[str]:
+        """Warnings and errors; not that this machine is busy."""
+        lines = [line for line in list(self.log) if re.search("level=(warn|error)", line)]
+        busy = ("a timer skipped beats", "over handler_warn_s")
+        return [line for line in lines if not any(words in line for words in busy)]
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
+
+    @contextmanager
+    def stopped(self):
+        """It stands still: what is sent meanwhile is all there when it goes on."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def end(self, limit_s: float = STOP_S) -> int:
         """Its exit status, once it ends by itself."""

@@ -20,6 +20,15 @@ static void say_all(struct peri_str text) {
     (void)broadcast_str(peri_room_all(world.hub, 1), text, PERI_SLOW_CLOSE, NULL);
 }
 
+/// Of so many values, each as likely: of 16, it is compressed to half.
+static void fill_at_random(char *to, size_t n, unsigned values) {
+    unsigned seed = 1;
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1103515245 + 12345;
+        to[i] = (char)('a' + (seed >> 16) % values);
+    }
+}
+
 /// Without a block: there is none.
 static struct peri_outbox_run run_of(size_t peer, uint32_t at) {
     struct peri_outbox_run run = {0};
@@ -55,11 +64,7 @@ static void test_what_has_not_agreed_gets_nothing_compressed(void **state) {
 static void test_what_gets_no_shorter_goes_plain(void **state) {
     (void)state;
     char noise[1000];
-    unsigned seed = 1;
-    for (size_t i = 0; i < sizeof noise; i++) {
-        seed = seed * 1103515245 + 12345;
-        noise[i] = (char)(seed >> 16 & 0xff);
-    }
+    fill_at_random(noise, sizeof noise, 256);
     struct peri_outgoing out = {PERI_OP_BINARY, peri_str(noise, sizeof noise), 0};
     for (int own = 0; own <= 1; own++) {
         size_t a = connect_deflating(12, own);
@@ -97,11 +102,7 @@ static void test_control_frames_are_never_compressed(void **state) {
 static void test_a_large_send_is_written_at_once_in_its_place(void **state) {
     (void)state;
     static char text[300000];
-    unsigned seed = 1;
-    for (size_t i = 0; i < sizeof text; i++) {
-        seed = seed * 1103515245 + 12345;
-        text[i] = (char)('a' + (seed >> 16) % 16); // to half of it
-    }
+    fill_at_random(text, sizeof text, 16); // to half of it
     for (int own = 0; own <= 1; own++) {
         size_t a = connect_deflating(12, own);
         world.peers[a].window = 100000;
@@ -227,11 +228,7 @@ static void test_a_context_makes_what_repeats_shorter(void **state) {
 static void test_large_copies_for_contexts_do_not_add_up(void **state) {
     (void)state;
     static char text[400000];
-    unsigned seed = 1;
-    for (size_t i = 0; i < sizeof text; i++) {
-        seed = seed * 1103515245 + 12345;
-        text[i] = (char)('a' + (seed >> 16) % 16); // to half of it
-    }
+    fill_at_random(text, sizeof text, 16); // to half of it
     for (size_t i = 0; i < 10; i++) {
         (void)connect_deflating(12, true);
     }
@@ -253,11 +250,7 @@ static void test_large_copies_for_contexts_do_not_add_up(void **state) {
 static void test_copies_for_contexts_are_written_and_count_no_more(void **state) {
     (void)state;
     char text[10000];
-    unsigned seed = 1;
-    for (size_t i = 0; i < sizeof text; i++) {
-        seed = seed * 1103515245 + 12345;
-        text[i] = (char)('a' + (seed >> 16) % 16); // to half of it: 300 KB for all
-    }
+    fill_at_random(text, sizeof text, 16); // to half of it: 300 KB for all
     for (size_t i = 0; i < 60; i++) {
         (void)connect_deflating(12, true);
     }
@@ -275,11 +268,7 @@ static void test_copies_for_contexts_are_written_and_count_no_more(void **state)
 static void test_a_failed_socket_is_found_between_frames_of_two_rooms(void **state) {
     (void)state;
     static char text[100000];
-    unsigned seed = 1;
-    for (size_t i = 0; i < sizeof text; i++) {
-        seed = seed * 1103515245 + 12345;
-        text[i] = (char)('a' + (seed >> 16) % 16);
-    }
+    fill_at_random(text, sizeof text, 16);
     for (int round = 0; round < 2; round++) {
         size_t a = connect_deflating(12, round == 0);
         join(a, "r");
